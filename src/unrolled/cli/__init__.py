@@ -1,0 +1,84 @@
+"""The command `unrolled`: finds the command's file, reads its options, maps errors to exit codes.
+
+Each command is a frozen dataclass whose fields are its options and whose `run()` returns the exit
+code: 0 answered, 1 the work failed or a receipt was refuted, 2 bad input. A command's file is
+imported only when that command is called, so `unrolled check` starts without torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from unrolled import __version__
+from unrolled.errors import BadInput, WorkFailed
+
+
+class Entry(NamedTuple):
+    """Where a command lives and what it is for."""
+
+    target: str  # "module:Class"
+    help: str
+
+
+COMMANDS: dict[str, Entry] = {}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code instead of raising."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"unrolled {__version__}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    try:
+        code = dispatch(name, rest)
+        sys.stdout.flush()
+        return code
+    except BadInput as error:
+        return complain(name, error, 2)
+    except WorkFailed as error:
+        return complain(name, error, 1)
+    except KeyboardInterrupt:
+        return complain(name, "interrupted", 130)
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; without this the interpreter complains again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def dispatch(name: str, arguments: list[str]) -> int:
+    """Import the command's class, parse its options and run it."""
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "`unrolled --help` lists the commands"
+        raise BadInput(f"unknown command {name!r}; {hint}")
+    module, _, attribute = COMMANDS[name].target.partition(":")
+    command = getattr(importlib.import_module(module), attribute)
+    code: int = command.main(arguments)
+    return code
+
+
+def complain(name: str, error: object, code: int) -> int:
+    """One line on standard error, whatever the message looked like."""
+    message = " ".join(str(error).split())
+    print(f"unrolled {name}: {message}", file=sys.stderr)
+    return code
+
+
+def overview() -> str:
+    """The text of `unrolled --help`."""
+    width = max((len(name) for name in COMMANDS), default=0)
+    rows = "\n".join(f"  {name:<{width}}  {entry.help}" for name, entry in COMMANDS.items())
+    return (
+        "unrolled: sequence models, and the exact machinery under them\n\n"
+        f"usage: unrolled COMMAND [options]\n\n{rows}\n\n"
+        "`unrolled COMMAND --help` shows a command's options, with an example."
+    )

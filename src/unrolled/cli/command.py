@@ -1,0 +1,91 @@
+"""What every command shares: options from its dataclass by `tyro`, `--json`, errors on one line.
+
+Which question does this file answer? "How do words on a command line become a frozen dataclass?"
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import tyro
+
+from unrolled.errors import BadInput
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Command:
+    """Base of the commands: subclasses add fields (the options) and `run`."""
+
+    name: ClassVar[str]
+    """The words after `unrolled`."""
+    example: ClassVar[str]
+    """A command line that works as it stands, shown by `--help`."""
+
+    @classmethod
+    def main(cls, arguments: Sequence[str]) -> int:
+        """Parse `arguments` and run; the default for commands without a parser of their own."""
+        return parse(cls, arguments, cls.name, describe(cls)).run()
+
+    def run(self) -> int:
+        """Do the work; returns the exit code."""
+        raise TypeError(f"{type(self).__name__} defines no run()")
+
+
+def describe(command: type[Command]) -> str:
+    """The class's docstring with its example below: what `--help` shows first."""
+    return f"{(command.__doc__ or '').strip()}\n\nExample: {command.example}"
+
+
+def parse(
+    target: type[T],
+    arguments: Sequence[str],
+    name: str,
+    description: str,
+    default: T | None = None,
+) -> T:
+    """Parse words into `target`.
+
+    Raises `BadInput` with tyro's own message, hint included, on one line; `--help` prints to
+    standard output and exits 0.
+    """
+    kwargs: dict[str, Any] = {} if default is None else {"default": default}
+    caught = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(caught):
+            return tyro.cli(
+                target,
+                prog=f"unrolled {name}",
+                description=description,
+                args=list(arguments),
+                config=(tyro.conf.FlagCreatePairsOff,),
+                **kwargs,
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise BadInput(one_line(caught.getvalue(), name)) from None
+
+
+def one_line(box: str, name: str) -> str:
+    """Tyro's framed message as one line: what is wrong, then its hints, then where help is."""
+    rows = [row.strip("│ ") for row in box.splitlines() if row.startswith("│")]
+    text = " ".join(rows)
+    text = re.sub(r"(─+ ?)+", "; ", text)
+    text = re.sub(r"; For full helptext,? (see|run):?.*", "", text)
+    text = re.sub(r"\s+", " ", text).strip(" ;")
+    return f"{text} (`unrolled {name} --help` lists the options)"
+
+
+def print_json(answer: object) -> None:
+    """The answer as JSON on standard output, nothing else there."""
+    json.dump(answer, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("\n")
