@@ -1,6 +1,6 @@
 """Corpora, tokenizers and batches: from text on disk to the tensors of one step."""
 
-from unrolled.data.batch import IGNORED, Batch
+from unrolled.models.batch import IGNORED, Batch
 from unrolled.data.batches import line_batches, masked_batches, pair_batches, text_batches
 from unrolled.data.stream import BatchStream
 from unrolled.data.tokenizers import (

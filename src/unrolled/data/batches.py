@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from unrolled.data.arrange import Pieces, buckets, cut, packed_groups
-from unrolled.data.batch import Batch
+from unrolled.models.batch import Batch
 from unrolled.data.collate import classification, continuation, packed, translation
 from unrolled.data.ragged import Array, Ragged
 from unrolled.data.stream import BatchStream, Skips, read_windows

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unrolled.data.arrange import Pieces
-from unrolled.data.batch import IGNORED, Batch
+from unrolled.models.batch import IGNORED, Batch
 from unrolled.data.ragged import Array, Ragged, rows
 from unrolled.data.tokenizers import SPECIALS, Tokenizer
 

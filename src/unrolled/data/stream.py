@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from unrolled.data.batch import Batch
+from unrolled.models.batch import Batch
 from unrolled.data.ragged import Ragged
 from unrolled.errors import BadInput
 

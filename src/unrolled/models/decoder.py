@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from unrolled.data.batch import Batch
+from unrolled.models.batch import Batch
 from unrolled.models.attention import Sight, causal
 from unrolled.models.block import Memory
 from unrolled.models.cache import KeyValueCache

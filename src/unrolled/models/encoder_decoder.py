@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from unrolled.data.batch import Batch
+from unrolled.models.batch import Batch
 from unrolled.models.attention import bidirectional
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from unrolled.data.batch import IGNORED, Batch
+from unrolled.models.batch import IGNORED, Batch
 from unrolled.models.config import ModelConfig
 from unrolled.models.stack import Head, check_tokens
 
@@ -21,11 +21,12 @@ State = tuple[Float[Tensor, "layers batch hidden"], Float[Tensor, "layers batch 
 class RecurrentState:
     """What an LSTM keeps of the past: h and C of every layer; the decoder's cache, fixed in size."""
 
-    def __init__(self, state: State | None = None) -> None:
-        self.state = state
+    def __init__(self, batch: int, state: State | None = None) -> None:
+        self.batch, self.state = batch, state
 
     def reorder(self, rows: Int[Tensor, " new"]) -> None:
-        """Keep the given rows in the given order."""
+        """Keep the given rows in the given order; a row may be dropped or doubled."""
+        self.batch = len(rows)
         if self.state is not None:
             self.state = (self.state[0][:, rows], self.state[1][:, rows])
 
@@ -55,7 +56,7 @@ class LSTMModel(nn.Module):
 
     def make_cache(self, batch: int, capacity: int) -> RecurrentState:
         """An empty state; its size does not depend on how much it will read."""
-        return RecurrentState()
+        return RecurrentState(batch)
 
     def hidden(
         self,

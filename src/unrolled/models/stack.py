@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from unrolled.data.batch import IGNORED
+from unrolled.models.batch import IGNORED
 from unrolled.errors import BadInput
 from unrolled.models.attention import Rotary, Sight, rotary_table
 from unrolled.models.block import Block, Memory, make_norm
