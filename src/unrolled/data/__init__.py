@@ -2,6 +2,9 @@
 
 from unrolled.models.batch import IGNORED, Batch
 from unrolled.data.batches import line_batches, masked_batches, pair_batches, text_batches
+from unrolled.data.config import DataConfig
+from unrolled.data.corpora import open_corpus
+from unrolled.data.corpus import PairCorpus, TextCorpus
 from unrolled.data.stream import BatchStream
 from unrolled.data.tokenizers import (
     BPETokenizer,
@@ -9,7 +12,9 @@ from unrolled.data.tokenizers import (
     SymbolTokenizer,
     Tokenizer,
     load_tokenizer,
+    utf8,
 )
+from unrolled.data.verses import open_verses
 
 __all__ = [
     "IGNORED",
@@ -17,11 +22,17 @@ __all__ = [
     "Batch",
     "BatchStream",
     "ByteTokenizer",
+    "DataConfig",
+    "PairCorpus",
     "SymbolTokenizer",
+    "TextCorpus",
     "Tokenizer",
     "line_batches",
     "load_tokenizer",
     "masked_batches",
+    "open_corpus",
+    "open_verses",
     "pair_batches",
     "text_batches",
+    "utf8",
 ]

@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from unrolled.models.batch import Batch
+from unrolled.data.corpus import in_words
 from unrolled.data.ragged import Ragged
 from unrolled.errors import BadInput
 
@@ -85,7 +86,7 @@ class BatchStream(Generic[Group]):
 
     def report(self) -> str:
         """One line on what was left out, or "" if nothing was."""
-        return "skipped " + in_words(self.skipped) if self.skipped.total() else ""
+        return "skipped " + in_words(self.skipped, "example") if self.skipped.total() else ""
 
     def state_dict(self) -> dict[str, int]:
         """The place of the next batch: all that a resumed run needs to know."""
@@ -154,12 +155,6 @@ class Skips:
         """Count the example `text`."""
         self._seen.add(blake2b(text.encode(), digest_size=8).digest())
         self._skipped[self._reason] = len(self._seen)
-
-
-def in_words(counts: Counter[str]) -> str:
-    """The counts for a person, the largest first: "3: 2 lines without a tab, 1 not UTF-8"."""
-    parts = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common() if count)
-    return f"{counts.total():,}: {parts}"
 
 
 def _chunks(
