@@ -12,11 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unrolled.data.batch import IGNORED, Batch
 from unrolled.data.batches import line_batches, masked_batches, pair_batches, text_batches
 from unrolled.data.stream import BatchStream
 from unrolled.data.tokenizers import ByteTokenizer, SymbolTokenizer
 from unrolled.errors import BadInput
+from unrolled.models.batch import IGNORED, Batch
 
 BYTES = ByteTokenizer()
 WORDS = [

@@ -61,7 +61,7 @@ def parse(
     caught = io.StringIO()
     try:
         with contextlib.redirect_stderr(caught):
-            return tyro.cli(
+            parsed: T = tyro.cli(
                 target,
                 prog=f"unrolled {name}",
                 description=description,
@@ -69,6 +69,7 @@ def parse(
                 config=(tyro.conf.FlagCreatePairsOff,),
                 **kwargs,
             )
+            return parsed
     except SystemExit as stop:
         if stop.code in (0, None):
             raise

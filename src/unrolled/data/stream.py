@@ -14,10 +14,10 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from unrolled.models.batch import Batch
 from unrolled.data.corpus import in_words
 from unrolled.data.ragged import Ragged
 from unrolled.errors import BadInput
+from unrolled.models.batch import Batch
 
 Item = TypeVar("Item")
 Group = TypeVar("Group")

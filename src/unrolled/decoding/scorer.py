@@ -26,9 +26,7 @@ class Scorer(Protocol):
     def end_token(self) -> int:
         """The token that completes a hypothesis."""
 
-    def start(
-        self, sources: Sequence[Sequence[int]]
-    ) -> tuple[Any, Float[Tensor, "rows vocab"]]:
+    def start(self, sources: Sequence[Sequence[int]]) -> tuple[Any, Float[Tensor, "rows vocab"]]:
         """A row for each source, and the log-probabilities of its first token."""
 
     def step(
@@ -36,7 +34,7 @@ class Scorer(Protocol):
     ) -> tuple[Any, Float[Tensor, "rows vocab"]]:
         """Row i continues row `parents[i]` of the call before with `tokens[i]`.
 
-        Rows may be dropped, doubled and reordered. `state` is used up: only the returned one counts.
+        Rows may be dropped, doubled and reordered. `state` is used up by the call.
         """
 
 
@@ -110,8 +108,10 @@ def pad(
     if not sources or not all(sources):
         raise BadInput("every source needs at least one token")
     width = max(map(len, sources))
-    rows = [[0] * (width - len(s)) + list(s) if left else list(s) + [0] * (width - len(s))
-            for s in sources]
+    rows = [
+        [0] * (width - len(s)) + list(s) if left else list(s) + [0] * (width - len(s))
+        for s in sources
+    ]
     tokens = torch.tensor(rows, device=device)
     lengths = torch.tensor([len(s) for s in sources], device=device)[:, None]
     columns = torch.arange(width, device=device)

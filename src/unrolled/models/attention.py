@@ -1,7 +1,7 @@
 """Which positions look at which? One attention for every model: softmax(QKᵀ/√d) V.
 
 Vaswani et al. 2017, equation (1) and section 3.2; grouped queries by Ainslie et al. 2023; rotary
-positions by Su et al. 2021, equation (34), pairing dimension i with i + d/2 as the Llama weights do.
+positions by Su et al. 2021, equation (34), pairing dimension i with i + d/2 as Llama weights do.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from unrolled.models.config import ModelConfig
 class Sight:
     """Who may look at whom, in the cheapest form that says it."""
 
-    mask: Bool[Tensor, "batch #one query key"] | None = None
+    mask: (
+        Bool[
+            Tensor,
+            (
+                batch  # one query key
+            ),
+        ]
+        | None
+    ) = None
     """True where a query may look at a key; None: no limit beyond `causal`."""
     causal: bool = False
     """Query i looks at keys 0…i only (queries and keys are the same positions)."""

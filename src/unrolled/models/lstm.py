@@ -65,7 +65,7 @@ class LSTMModel(nn.Module):
         attention_mask: Bool[Tensor, "batch time"] | None = None,
         cache: RecurrentState | None = None,
     ) -> tuple[Float[Tensor, "batch time hidden"], State]:
-        """h of the last layer at each position (at padding: of no meaning), and the last state.
+        """H of the last layer at each position (at padding: of no meaning), and the last state.
 
         Padding, on whichever side, is not read: a row's state is that of the row alone.
         """

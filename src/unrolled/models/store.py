@@ -30,7 +30,10 @@ def write_atomically(path: Path, write: Any) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         write(temporary)
+        temporary.chmod(mode)  # safetensors makes files that only their owner reads
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -118,7 +121,10 @@ def load_weights(model: Model, path: Path) -> None:
     except (OSError, SafetensorError) as error:
         raise BadInput(f"{path} is not a whole safetensors file: {error}") from None
     own = parameters(model)
-    for kind, names in (("lacks", own.keys() - weights.keys()), ("adds", weights.keys() - own.keys())):
+    for kind, names in (
+        ("lacks", own.keys() - weights.keys()),
+        ("adds", weights.keys() - own.keys()),
+    ):
         if names:
             raise BadInput(f"{path} does not fit the config: it {kind} {sorted(names)[0]!r}")
     for name, weight in own.items():

@@ -30,6 +30,9 @@ SHOWN = 2
 class PairJob(Job):
     """Learns targets from sources; the model is a decoder or an encoder–decoder."""
 
+    bleu_words = "13a"
+    """What BLEU takes for a word: the name of a tokenizer of sacrebleu."""
+
     def __init__(
         self,
         config: RunConfig,
@@ -86,7 +89,7 @@ class PairJob(Job):
         matches = sum(a == r for a, r in zip(answers, references, strict=True))
         return {
             "exact_match": matches / len(references),
-            "bleu": sacrebleu.corpus_bleu(answers, [references]).score,
+            "bleu": sacrebleu.corpus_bleu(answers, [references], tokenize=self.bleu_words).score,
             "chrf": sacrebleu.corpus_chrf(answers, [references]).score,
             "sentences": len(references),
         }

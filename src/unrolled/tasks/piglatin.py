@@ -45,9 +45,7 @@ class PigLatin(Task):
             architecture=architecture,
             seed=0,
             model=ModelConfig(hidden_size=64, num_layers=4, num_heads=4, max_positions=256),
-            data=DataConfig(
-                corpus="pydocs", tokenizer="symbols", tokens_per_batch=4096, holdout=5
-            ),
+            data=DataConfig(corpus="pydocs", tokenizer="symbols", tokens_per_batch=4096, holdout=5),
             training=TrainingConfig(
                 max_steps=2000, optimizer="muon", learning_rate=1e-2, evaluate_every=200
             ),

@@ -79,9 +79,7 @@ def train(
     model.eval()
     draw_loss(folder, folder / CURVE)
     scores = {} if ended == "interrupted" else job.score(model)
-    return Trained(
-        folder, ended, trainer.step, trainer.clock.seconds, scores, job.sample(model)
-    )
+    return Trained(folder, ended, trainer.step, trainer.clock.seconds, scores, job.sample(model))
 
 
 def introduction(job: Job, model: Model) -> str:

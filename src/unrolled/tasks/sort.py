@@ -32,9 +32,7 @@ class Sort(Task):
             architecture=architecture,
             seed=0,
             model=ModelConfig(hidden_size=48, num_layers=2, num_heads=4, max_positions=16),
-            data=DataConfig(
-                corpus=BUILT_IN, tokenizer="symbols", tokens_per_batch=1024, holdout=4
-            ),
+            data=DataConfig(corpus=BUILT_IN, tokenizer="symbols", tokens_per_batch=1024, holdout=4),
             training=TrainingConfig(
                 max_steps=600, learning_rate=3e-3, warmup_steps=50, evaluate_every=100
             ),
@@ -54,6 +52,8 @@ class Sort(Task):
 
 class SortJob(PairJob):
     """Sorts what a person types, spaces between the digits or not."""
+
+    bleu_words = "char"
 
     def _source(self, sentence: str) -> list[int]:
         digits = "".join(sentence.split())

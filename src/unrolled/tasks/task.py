@@ -78,4 +78,3 @@ class Task(ABC):
                 f"task {self.name!r} has no architecture {architecture!r}: "
                 f"choose {' or '.join(self.architectures)}"
             )
-

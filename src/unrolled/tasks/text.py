@@ -154,9 +154,7 @@ class TextJob(Job):
             max_tokens = min(max_tokens, self.config.model.max_positions - len(tokens))
         scorer = DecoderScorer(model, end_token=self.tokenizer.end_id, max_length=max_tokens)
         generator = torch.Generator().manual_seed(seed)
-        answer = sample(
-            scorer, [tokens], max_length=max_tokens, config=config, generator=generator
-        )
+        answer = sample(scorer, [tokens], max_length=max_tokens, config=config, generator=generator)
         return self.tokenizer.decode(answer[0].tokens)
 
     def skipped(self) -> list[str]:

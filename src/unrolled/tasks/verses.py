@@ -34,7 +34,9 @@ class Pairs(Task):
                 hidden_size=192, num_layers=3, num_heads=6, max_positions=256, dropout=0.1
             ),
             data=DataConfig(
-                corpus=self.corpus or "pairs.tsv", tokenizer="bpe", vocab_size=4096,
+                corpus=self.corpus or "pairs.tsv",
+                tokenizer="bpe",
+                vocab_size=4096,
                 tokens_per_batch=4096,
             ),
             training=TrainingConfig(

@@ -44,10 +44,9 @@ class Optimizer:
 
 def split(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """The matrices of linear and recurrent layers; then embeddings, norms and biases."""
-    embeddings = {
-        module.weight for module in model.modules() if isinstance(module, nn.Embedding)
-    }
-    matrices, others = [], []
+    embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
     for parameter in model.parameters():
         inner = parameter.ndim == 2 and parameter not in embeddings
         (matrices if inner else others).append(parameter)

@@ -1,11 +1,11 @@
 """What is a run on disk? A folder with weights, config, tokenizer, metrics, and what made them.
 
-    model.safetensors   the final weights
-    config.json         task, architecture, seed and every option
-    environment.json    versions, machine, and the command
-    tokenizer*.json     the tokenizer
-    metrics.jsonl       a line every few steps; tensorboard/ holds the same
-    loss.png            the curve of the loss
+model.safetensors   the final weights
+config.json         task, architecture, seed and every option
+environment.json    versions, machine, and the command
+tokenizer*.json     the tokenizer
+metrics.jsonl       a line every few steps; tensorboard/ holds the same
+loss.png            the curve of the loss
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ PACKAGES = ("unrolled", "torch", "numpy", "tokenizers", "safetensors", "sacreble
 
 
 def create(
-    folder: Path, config: RunConfig, tokenizer: Tokenizer, command: Sequence[str], *, overwrite: bool
+    folder: Path,
+    config: RunConfig,
+    tokenizer: Tokenizer,
+    command: Sequence[str],
+    *,
+    overwrite: bool,
 ) -> None:
     """Make a run's folder and write down all that is known before training.
 
