@@ -21,15 +21,7 @@ from unrolled.models.config import ModelConfig
 class Sight:
     """Who may look at whom, in the cheapest form that says it."""
 
-    mask: (
-        Bool[
-            Tensor,
-            (
-                batch  # one query key
-            ),
-        ]
-        | None
-    ) = None
+    mask: Bool[Tensor, "_rows 1 query key"] | None = None
     """True where a query may look at a key; None: no limit beyond `causal`."""
     causal: bool = False
     """Query i looks at keys 0…i only (queries and keys are the same positions)."""
@@ -136,7 +128,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of a target on an encoded source (no positions: the source has its own)."""
+    """Multi-head attention of a target on an encoded source, which carries its own positions."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

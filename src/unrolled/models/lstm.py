@@ -19,7 +19,7 @@ State = tuple[Float[Tensor, "layers batch hidden"], Float[Tensor, "layers batch 
 
 
 class RecurrentState:
-    """What an LSTM keeps of the past: h and C of every layer; the decoder's cache, fixed in size."""
+    """What an LSTM keeps of the past, h and C of every layer: a cache of fixed size."""
 
     def __init__(self, batch: int, state: State | None = None) -> None:
         self.batch, self.state = batch, state

@@ -1,4 +1,4 @@
-"""What is a task? Defaults for a run, and the job they lead to: data, scores, a look at the answers."""
+"""What is a task? Defaults for a run, and the job they lead to: data, scores, samples."""
 
 from __future__ import annotations
 

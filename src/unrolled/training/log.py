@@ -1,4 +1,4 @@
-"""What does a run leave to read? metrics.jsonl, TensorBoard events, lines and a bar on the terminal."""
+"""What does a run leave to read? metrics.jsonl, TensorBoard events, lines on the terminal."""
 
 from __future__ import annotations
 

@@ -148,10 +148,8 @@ class Trainer:
 
     def _evaluate(self) -> None:
         row = self.last_row
-        line = (
-            f"step {self.step:>6,}  loss {row['loss']:.4f}  {row['tokens_per_second']:,.0f} tokens/s"
-            f"  {in_words(self.clock.seconds)}"
-        )
+        speed = f"{row['tokens_per_second']:,.0f} tokens/s  {in_words(self.clock.seconds)}"
+        line = f"step {self.step:>6,}  loss {row['loss']:.4f}  {speed}"
         self.model.eval()
         with torch.no_grad():
             if self.validate is not None:

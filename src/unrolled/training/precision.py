@@ -1,4 +1,4 @@
-"""In which number format, and compiled or not? Options that give way, aloud, where they can't run."""
+"""In which number format, and compiled or not? Options that give way where they can't run."""
 
 from __future__ import annotations
 
