@@ -32,7 +32,7 @@ class Decoder(nn.Module):
         self,
         tokens: Int[Tensor, "batch time"],
         *,
-        attention_mask: Bool[Tensor, "batch time"] | None = None,
+        attention_mask: Bool[Tensor, "batch all"] | None = None,
         documents: Int[Tensor, "batch time"] | None = None,
         positions: Int[Tensor, "batch time"] | None = None,
         cache: KeyValueCache | None = None,

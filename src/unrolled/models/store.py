@@ -107,7 +107,7 @@ def load(run: Path | str) -> Model:
     """
     run = Path(run)
     architecture, config = model_config(read_config(run), run / CONFIG)
-    model = build(architecture, config)  # type: ignore[arg-type]
+    model = build(architecture, config)
     load_weights(model, run / WEIGHTS)
     return model.eval()
 

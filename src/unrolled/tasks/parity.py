@@ -64,7 +64,7 @@ class Parity(Task):
 
 
 class ParityJob(Job):
-    """Random strings of 1…20 bits to learn from; others of those lengths and longer ones to score."""
+    """Random strings of 1…20 bits to learn from; others of those lengths and longer to score."""
 
     def __init__(self, config: RunConfig, tokenizer: Tokenizer) -> None:
         super().__init__(config, tokenizer)
