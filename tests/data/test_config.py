@@ -23,7 +23,8 @@ from unrolled.errors import BadInput
     ],
 )
 def test_an_impossible_value_names_its_field(field: str, value: object):
-    with pytest.raises(BadInput, match=f"data.{field} "):
+    # where annotations are enforced, a word that is no choice is refused before the config is made
+    with pytest.raises((BadInput, TypeError), match=field):
         DataConfig(**{field: value})
 
 
