@@ -333,7 +333,6 @@ def test_a_place_that_is_none_is_refused(state):
         (lambda: texts(seed=-1), "seed"),
         (lambda: texts(window=0), "window"),
         (lambda: texts(masked_batches, mask_fraction=1.0), "mask_fraction"),
-        (lambda: pairs("lstm"), "'lstm'"),
     ],
 )
 def test_impossible_settings_are_one_clear_line(make, message):

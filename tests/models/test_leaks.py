@@ -70,9 +70,7 @@ def test_without_document_numbers_the_same_batch_does_leak(architecture: Any) ->
 
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("architecture", ["decoder", "encoder", "lstm"])
-def test_a_packed_loss_is_the_sum_over_its_documents(
-    architecture: Any, positions: Any
-) -> None:
+def test_a_packed_loss_is_the_sum_over_its_documents(architecture: Any, positions: Any) -> None:
     model = build(architecture, tiny(positions=positions))
     tokens = draw(3, 10)
     with torch.no_grad():
