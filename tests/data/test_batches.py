@@ -153,10 +153,14 @@ def test_pairs_that_are_too_long_are_skipped_counted_once_and_reported(layout, l
     assert stream.report() == f"skipped {left_out} examples longer than 12 positions"
 
 
-def test_a_pair_longer_than_a_whole_batch_is_skipped_and_counted():
-    stream = pairs(tokens_per_batch=20)
-    assert all(b.num_tokens <= 20 for b in stream.once())
-    assert stream.skipped["longer than a batch of 20 positions"] > 0
+@pytest.mark.parametrize(("layout", "extra"), [("encoder-decoder", 2), ("decoder", 1)])
+def test_a_pair_longer_than_a_whole_batch_is_skipped_and_counted(layout, extra):
+    budget = 17 + extra
+    stream = pairs(layout, tokens_per_batch=budget)
+    want = {(s, t) for s, t in PAIRS if len(s) + len(t) + extra <= budget}
+    assert {17, 18} <= {len(s) + len(t) for s, t in PAIRS}, "one fits exactly, one just not"
+    assert sum(len(b.tokens) for b in stream.once()) == sum(p in want for p in PAIRS)
+    assert stream.skipped == {f"longer than a batch of {budget} positions": len({*PAIRS} - want)}
 
 
 def predictions(batch: Batch) -> list[tuple[tuple[int, ...], int]]:
@@ -268,6 +272,13 @@ def test_an_epoch_of_masked_text_shows_every_token_and_hides_some():
     assert abs(total - 0.15 * 20_002 - 0.85**16 * 1250) < deviation
     for count, share in ((hidden, 0.8), (kept, 0.1 + 0.1 / 256), (changed, 0.1)):
         assert abs(count / total - share) < 0.03
+
+
+def test_a_piece_that_is_a_lone_begin_or_end_is_not_laid_into_masked_rows():
+    """Five ids in rows of four: each epoch cuts off one to four of them."""
+    stream = texts(masked_batches, ["abc"] * 40, length=4, tokens_per_batch=4)
+    for batch in islice(stream, 200):
+        assert (batch.targets != IGNORED).any(dim=1).all()
 
 
 def test_masks_are_drawn_anew_each_epoch():
