@@ -116,7 +116,7 @@ def tokens_per_second(rounds: int = 12, steps: int = 5) -> None:
     job = small_job()
     stream = job.batches()
     batches = list(islice(stream, 200))
-    longest = max(batch.tokens.shape[1] for batch in batches)
+    longest = max(batch.tokens.shape[1] for batch in stream.once())
     plain = Plain(job.tokenizer.vocab_size, longest)
     unfused = torch.optim.AdamW(plain.parameters(), foreach=False, fused=False)
     wide = cycle(padded(batches, longest))
@@ -240,7 +240,7 @@ def validate(self, model, plain=piglatin.PigLatinJob.validate):
     print(f"  {time.perf_counter() - start:5.0f} s  exact match {match:.3f} of 200", flush=True)
     if match >= 0.95:
         match = self.score(model)["exact_match"]
-        print(f"  {time.perf_counter() - start:5.0f} s  exact match {match:.3f} of 1,000", flush=True)
+        print(f"  {time.perf_counter() - start:5.0f} s  exact match {match:.3f} of 1,000")
         if match >= 0.95:
             raise Reached
     return values
@@ -255,7 +255,7 @@ except Reached:
 
 
 def time_to_goal() -> None:
-    """A new process, from `import` to 95 % of 1,000 held-out sentences, with the task's defaults."""
+    """A new process, from `import` to 95 % of 1,000 held-out sentences, by the task's defaults."""
     print("\ntime to 95 % exact match, Pig Latin, `unrolled train piglatin`'s defaults")
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", GOAL, str(Path(folder) / "run")]
