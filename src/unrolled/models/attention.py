@@ -98,7 +98,7 @@ class SelfAttention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.num_heads, self.kv_heads = config.num_heads, config.kv_heads
-        self.head_size, self.dropout = config.head_size, config.dropout
+        self.head_size = config.head_size
         # One product makes queries, keys and values: a third of the passes over x.
         width = (self.num_heads + 2 * self.kv_heads) * self.head_size
         self.qkv = nn.Linear(config.hidden_size, width, bias=config.bias)
@@ -122,7 +122,7 @@ class SelfAttention(nn.Module):
         values = values.transpose(1, 2)
         if cache is not None:
             keys, values = cache.write(layer, keys, values)
-        mixed = attend(queries, keys, values, sight, self.dropout if self.training else 0.0)
+        mixed = attend(queries, keys, values, sight)
         out: Tensor = self.out(mixed)
         return out
 
@@ -133,7 +133,7 @@ class CrossAttention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.num_heads, self.kv_heads = config.num_heads, config.kv_heads
-        self.head_size, self.dropout = config.head_size, config.dropout
+        self.head_size = config.head_size
         width = 2 * self.kv_heads * self.head_size
         self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=config.bias)
         self.key_value = nn.Linear(config.hidden_size, width, bias=config.bias)
@@ -156,7 +156,7 @@ class CrossAttention(nn.Module):
     ) -> Float[Tensor, "batch time hidden"]:
         """Attend to the source."""
         queries = self.query(x).unflatten(-1, (-1, self.head_size)).transpose(1, 2)
-        mixed = attend(queries, keys, values, sight, self.dropout if self.training else 0.0)
+        mixed = attend(queries, keys, values, sight)
         out: Tensor = self.out(mixed)
         return out
 
@@ -166,7 +166,6 @@ def attend(
     keys: Float[Tensor, "batch kv_heads key head"],
     values: Float[Tensor, "batch kv_heads key head"],
     sight: Sight,
-    dropout: float,
 ) -> Float[Tensor, "batch query hidden"]:
     """softmax(QKᵀ/√d) V with the heads put side by side again."""
     mixed = F.scaled_dot_product_attention(
@@ -174,7 +173,6 @@ def attend(
         keys,
         values,
         attn_mask=sight.mask,
-        dropout_p=dropout,
         is_causal=sight.causal,
         enable_gqa=queries.shape[1] != keys.shape[1],
     )

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from unrolled.models.batch import IGNORED
 from unrolled.models.block import Block, Memory, make_norm
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
+from unrolled.models.cross_entropy import summed_cross_entropy
 
 
 class Stack(nn.Module):
@@ -120,7 +120,7 @@ class Head(nn.Module):
         wanted = (targets != IGNORED).nonzero().squeeze(1)
         if len(wanted) < len(targets):
             hidden, targets = hidden.index_select(0, wanted), targets.index_select(0, wanted)
-        return F.cross_entropy(self(hidden).float(), targets, reduction="sum")
+        return summed_cross_entropy(hidden, self.linear.weight, targets)
 
 
 def initialise(model: nn.Module, generator: torch.Generator, num_layers: int) -> None:

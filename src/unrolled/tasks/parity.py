@@ -50,7 +50,7 @@ class Parity(Task):
                 num_classes=2,
             ),
             data=DataConfig(corpus=BUILT_IN, tokenizer="symbols", tokens_per_batch=2048),
-            # Decay and a short memory of squared gradients both keep an LSTM on the plateau at ln 2.
+            # Decay, or a short memory of squared gradients, keeps an LSTM on the plateau at ln 2.
             training=TrainingConfig(
                 max_steps=8000, weight_decay=0.0, beta2=0.999, evaluate_every=500
             ),
