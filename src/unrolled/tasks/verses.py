@@ -40,7 +40,7 @@ class Pairs(Task):
                 tokens_per_batch=4096,
             ),
             training=TrainingConfig(
-                max_steps=3000, optimizer="muon", learning_rate=5e-3, evaluate_every=250
+                max_steps=2000, optimizer="muon", learning_rate=1e-2, evaluate_every=250
             ),
         )
 
