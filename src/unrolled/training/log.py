@@ -94,6 +94,8 @@ class RunLog:
 
         self.file.truncate(length)
         self.file.seek(length)
+        if length == 0:
+            self._append({"format": FORMAT})
         self.events.close()
         self.events = SummaryWriter(str(self.folder / EVENTS), purge_step=step + 1)
 

@@ -111,6 +111,7 @@ class Trainer:
             "data": place,
             "seconds": self.clock.seconds,
             "tally": asdict(self.tally),
+            "row": self.row,
             "metrics_bytes": self.log.length(),
             "precision": self.precision,
             "optimizer": self.config.optimizer,
@@ -129,7 +130,7 @@ class Trainer:
             raise BadInput(f"{folder} is of another optimizer: {of}, not {self.config.optimizer}")
         state = restore(folder, self.model, self.optimizer)
         self.step, self.precision = state["step"], state["precision"]
-        self.tally = Tally(**state["tally"])
+        self.tally, self.row = Tally(**state["tally"]), state["row"]
         self.clock.before = state["seconds"]
         self.log.cut(state["metrics_bytes"], self.step)
         if state["data"] is not None:
