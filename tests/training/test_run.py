@@ -41,7 +41,7 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     for overwrite in (False, True):
         with pytest.raises(BadInput, match=str(tmp_path)):
-            make(tmp_path, data={"corpus": "123"}, overwrite=overwrite)
+            make(tmp_path, overwrite=overwrite)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
