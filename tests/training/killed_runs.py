@@ -1,8 +1,8 @@
 """Trains in child processes and kills them: `python killed_runs.py FOLDER SEED ARCHITECTURE KILLS`.
 
 Prints a JSON object: how many kills there were in how many runs, and whether the weights and the
-metrics of all are those of a run that was left alone. Run by test_kills.py, in a process of one thread:
-only such a process may be forked once torch has been used.
+metrics of all are those of a run that was left alone. Run by test_kills.py, in a process of one
+thread: only such a process may be forked once torch has been used.
 """
 
 from __future__ import annotations
