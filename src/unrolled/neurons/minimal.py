@@ -1,1 +1,146 @@
-def prove_minimal(table): raise NotImplementedError
+"""Which integer weights with the least sum |w_i| compute this table, and why no others do better?
+
+Branch and bound (Land and Doig 1960) over the linear program of `program.py`. Its optimum bounds
+the sum from below; where that isn't whole, a weight w_i = 2.5 splits the search into w_i <= 2 and
+w_i >= 3. The tree that is left is the proof: each leaf carries the exact dual of its program, and
+`receipts/check.py` (`check_minimal`) states the inequality that a leaf proves. Up to 7 inputs the
+program's optimum has always been whole, and the tree is one leaf.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from unrolled.errors import WorkFailed
+from unrolled.neurons.program import Multiples, NeuronProgram
+from unrolled.neurons.truth_table import TruthTable
+from unrolled.receipts import check
+
+Node = dict[str, Any]
+Box = tuple[tuple[float, float], ...]
+Multipliers = tuple[dict[int, Fraction], dict[int, Fraction]]
+
+
+def prove_minimal(
+    table: TruthTable, program: NeuronProgram, progress: Callable[[int], object]
+) -> tuple[list[int], tuple[Node, ...]]:
+    """The weights, and the tree in preorder as the receipt holds it.
+
+    Args:
+        table: a separable table.
+        program: its program, solved.
+        progress: called after each leaf with the number of leaves so far.
+
+    Raises:
+        WorkFailed: the tree outgrew what a receipt may hold.
+    """
+    search = Search(progress)
+    box: Box = ((-math.inf, math.inf),) * table.inputs
+    root = search.explore(program, box)
+    assert search.best is not None
+    total = sum(map(abs, search.best))
+    tree: list[Node] = []
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Split):
+            tree.append({"input": node.i + 1, "at_most": node.cut})
+            stack += [node.high, node.low]
+        else:
+            tree.append(node.proof(total))
+    return search.best, tuple(tree)
+
+
+class Search:
+    """Depth first; the best whole weights so far cut off what can't improve on them."""
+
+    def __init__(self, progress: Callable[[int], object]) -> None:
+        self.best: list[int] | None = None
+        self.total: float = math.inf
+        self.leaves = 0
+        self.budget = check.MAX_MULTIPLIERS
+        self.progress = progress
+
+    def explore(self, program: NeuronProgram, box: Box) -> Split | Leaf:
+        """The tree below a program already solved, whose weights are in the box."""
+        weights, divisor = program.weights()
+        broken = [i for i, weight in enumerate(weights) if weight % divisor]
+        bound = Fraction(sum(map(abs, weights)), divisor)
+        if math.ceil(bound) >= self.total or not broken:
+            if bound < self.total:
+                self.best, self.total = [weight // divisor for weight in weights], int(bound)
+            true, false = program.evidence(program.linear.multipliers())
+            return self.leaf((true, false), divisor, box)
+        # The weight nearest to a half splits best; the side it is nearer to comes first.
+        i = min(broken, key=lambda i: abs(2 * (weights[i] % divisor) - divisor))
+        cut = weights[i] // divisor
+        nearer_up = 2 * (weights[i] % divisor) >= divisor
+        sides = {}
+        for up in (nearer_up, not nearer_up):
+            low, high = box[i]
+            interval = (cut + 1, high) if up else (low, cut)
+            sides[up] = self.side(program, (*box[:i], interval, *box[i + 1 :]), i, cut, up)
+        return Split(i, cut, sides[False], sides[True])
+
+    def side(self, program: NeuronProgram, box: Box, i: int, cut: int, up: bool) -> Split | Leaf:
+        """One side of a split."""
+        branch = program.copy()
+        if up:
+            branch.bound(i, at_least=cut + 1)
+        else:
+            branch.bound(i, at_most=cut)
+        contradiction = branch.solve()
+        if contradiction is not None:
+            return self.leaf(contradiction, 1, box)
+        return self.explore(branch, box)
+
+    def leaf(self, multiples: tuple[Multiples, Multiples], divisor: int, box: Box) -> Leaf:
+        """A leaf, within the budget of a receipt."""
+        self.leaves += 1
+        self.budget -= 1 + len(multiples[0]) + len(multiples[1])
+        if self.budget < 0:
+            found = "none found" if self.best is None else f"best found {self.total}"
+            raise WorkFailed(
+                f"the proof outgrew a receipt after {self.leaves:,} leaves (sum of |w|: {found}); "
+                "ask without --minimal"
+            )
+        self.progress(self.leaves)
+        true, false = (
+            {row: Fraction(times, divisor) for row, times in side.items()} for side in multiples
+        )
+        return Leaf(true, false, box)
+
+
+class Split:
+    """Weight i is at most `cut` in `low`, at least cut + 1 in `high`."""
+
+    def __init__(self, i: int, cut: int, low: Split | Leaf, high: Split | Leaf) -> None:
+        self.i, self.cut, self.low, self.high = i, cut, low, high
+
+
+class Leaf:
+    """Multipliers of true rows and of false rows that exclude a smaller sum within a box."""
+
+    def __init__(self, true: dict[int, Fraction], false: dict[int, Fraction], box: Box) -> None:
+        self.true, self.false, self.box = true, false, box
+
+    def proof(self, total: int) -> Node:
+        """The node of the receipt. What contradicts itself excludes any sum if taken often enough."""
+        scale = 1
+        while check.leaf_bound(*self.times(scale), self.box) <= total - 1:
+            scale *= 2
+            if scale > 2**64:
+                raise AssertionError("a leaf that proves nothing")
+        true, false = self.times(scale)
+        return {
+            "true": {str(row): str(value) for row, value in sorted(true.items())},
+            "false": {str(row): str(value) for row, value in sorted(false.items())},
+        }
+
+    def times(self, scale: int) -> Multipliers:
+        """The multipliers, each `scale` times."""
+        true = {row: value * scale for row, value in self.true.items()}
+        return true, {row: value * scale for row, value in self.false.items()}

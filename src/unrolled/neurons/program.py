@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.neurons.simplex import DualSimplex
+from unrolled.neurons.simplex import DualSimplex, largest_determinant
 from unrolled.neurons.truth_table import TruthTable
 
 Rows = npt.NDArray[np.int64]
@@ -34,9 +34,7 @@ class NeuronProgram:
     A complete table must be monotone in each input; `four_points` refutes the others faster.
     """
 
-    def __init__(self, table: TruthTable, dtype: type = np.int64) -> None:
-        # int64 is enough: entries are determinants of order at most n + 2 <= 22, below 1.1e9
-        # (see simplex.py), and twice the square of that is below 2^63.
+    def __init__(self, table: TruthTable) -> None:
         n = table.inputs
         self.inputs = n
         self.monotone = table.complete
@@ -45,7 +43,7 @@ class NeuronProgram:
         self.true: Rows = np.flatnonzero(codes == ord("1"))
         self.false: Rows = np.flatnonzero(codes == ord("0"))
         self.columns = n if self.monotone else 2 * n
-        self.linear = DualSimplex([1] * self.columns + [0], dtype)
+        self.linear = DualSimplex([1] * self.columns + [0], np.int64 if fits(n, 1) else object)
         self.rows: list[tuple[int, str]] = []  # what each slack stands for: (row or input, kind)
 
     def copy(self) -> NeuronProgram:
@@ -63,7 +61,12 @@ class NeuronProgram:
         while True:
             contradiction = self.linear.solve()
             if contradiction is not None:
-                return self.evidence(contradiction)
+                true, false = self.evidence(contradiction)
+                common = math.gcd(*true.values(), *false.values())
+                return (
+                    {row: times // common for row, times in true.items()},
+                    {row: times // common for row, times in false.items()},
+                )
             values = self.linear.solution()
             sums = self.sums(values)
             low = worst(sums[self.true] - self.linear.divisor)
@@ -109,6 +112,8 @@ class NeuronProgram:
         sign = -1 if flipped else 1
         side, value = (1, at_least) if at_least is not None else (-1, at_most)
         assert value is not None
+        if not fits(self.inputs, abs(value)):
+            self.linear.tableau = self.linear.tableau.astype(object)
         matrix = np.zeros((1, self.columns + 1), dtype=np.int64)
         matrix[0, i] = sign * side
         if not self.monotone:
@@ -146,10 +151,9 @@ class NeuronProgram:
             for i in range(self.inputs):
                 if i not in floors:
                     self.lower(true, false, 1 << (self.inputs - 1 - i))
-        common = math.gcd(*true.values(), *false.values(), self.linear.divisor)
         return (
-            {row ^ self.flips: times // common for row, times in true.items()},
-            {row ^ self.flips: times // common for row, times in false.items()},
+            {row ^ self.flips: times for row, times in true.items()},
+            {row ^ self.flips: times for row, times in false.items()},
         )
 
     @staticmethod
@@ -166,6 +170,20 @@ class NeuronProgram:
             if not false[row]:
                 del false[row]
             false[row ^ bit] = false.get(row ^ bit, 0) + moved
+
+
+def fits(inputs: int, bound: int) -> bool:
+    """Whether int64 holds all entries and products of a tableau with constants up to `bound`.
+
+    There are inputs + 1 columns of variables, whose entries are determinants of at most that order
+    (doubled where a weight has two columns, by the row of costs); constants are such determinants
+    times `bound`, summed over a column. A step of elimination subtracts one product from another.
+    """
+    entry = 2 * largest_determinant(inputs + 1)
+    constant = 2 * (inputs + 2) * bound * largest_determinant(inputs + 1)
+    if bound == 1:
+        constant = 2 * largest_determinant(inputs + 2)
+    return 2 * entry * max(entry, constant) < 2**63
 
 
 def decreasing(table: TruthTable) -> int:

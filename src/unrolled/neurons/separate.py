@@ -11,7 +11,7 @@ linear program of `program.py` finds the rows, by Farkas' lemma.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, product
@@ -64,12 +64,17 @@ class Inseparable:
         return Receipt.prove("neuron.inseparable", self.table.given(), {}, evidence)
 
 
-def separate(table: TruthTable, minimal: bool = False) -> Separable | Inseparable:
+def separate(
+    table: TruthTable,
+    minimal: bool = False,
+    progress: Callable[[int], object] = lambda leaves: None,
+) -> Separable | Inseparable:
     """Decide whether one threshold neuron computes the table.
 
     Args:
         table: the function; rows marked "*" may come out either way.
         minimal: also find integer weights with the least sum of absolute values, and prove it.
+        progress: called during the proof of minimality with the number of leaves so far.
 
     Raises:
         WorkFailed: `minimal` was asked and the search outgrew what a receipt may hold.
@@ -90,7 +95,7 @@ def separate(table: TruthTable, minimal: bool = False) -> Separable | Inseparabl
         points = four_points(ones, zeros, table.inputs, range(3, longest(table.inputs) + 1))
         return refutation(table, *(points or contradiction))
     if minimal:
-        weights, tree = prove_minimal(table)
+        weights, tree = prove_minimal(table, program, progress)
         whole, bias = integer_neuron(weights, 1, table)
         return verified(Separable(table, tuple(whole), bias, tree))
     whole, bias = integer_neuron(*program.weights(), table)

@@ -6,12 +6,13 @@ tableau without rows is already dual feasible: there is no first phase, rows can
 time, and when there is no solution the tableau's row spells out why (Farkas). No floating point.
 
 Every entry is a determinant of the data. Where the data are 0 or ±1 with one sign a row and a
-column, a determinant of order k is at most (k+1)^((k+1)/2) / 2^k (Hadamard); the caller chooses
-int64 when twice its square fits, and Python integers (dtype=object) otherwise.
+column, it is bounded by `largest_determinant`; the caller chooses int64 when twice the product of
+two entries fits, and Python integers (dtype=object) otherwise.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 Integers = npt.NDArray[Any]
+
+
+def largest_determinant(order: int) -> int:
+    """No k by k matrix of zeros and ones has a larger determinant: (k+1)^((k+1)/2) / 2^k (Hadamard)."""
+    return math.isqrt((order + 1) ** (order + 1)) // 2**order + 1
 
 
 class DualSimplex:
