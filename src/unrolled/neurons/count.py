@@ -74,7 +74,9 @@ def count(inputs: int, progress: Callable[[int], object] = lambda done: None) ->
 def enumerate_classes(inputs: int) -> Iterator[Classes]:
     """All regular self-dual functions of inputs + 1 inputs, decided and verified, in batches."""
     if not 0 <= inputs <= MAX_INPUTS:
-        raise BadInput(f"threshold functions can be counted for 0 to {MAX_INPUTS} inputs, got {inputs}")
+        raise BadInput(
+            f"threshold functions can be counted for 0 to {MAX_INPUTS} inputs, got {inputs}"
+        )
     m = inputs + 1
     filters = regular_self_dual(m)
     while batch := list(islice(filters, BATCH)):

@@ -76,7 +76,9 @@ def variables(text: str) -> list[str]:
     """
     names = list(dict.fromkeys(token.text for token in tokenize(text) if is_variable(token)))
     parts = [re.fullmatch(r"(.*?\D)(\d+)", name) for name in names]
-    numbered = [(part[1], int(part[2]), name) for part, name in zip(parts, names, strict=True) if part]
+    numbered = [
+        (part[1], int(part[2]), name) for part, name in zip(parts, names, strict=True) if part
+    ]
     if len(numbered) == len(names) and len({stem for stem, _, _ in numbered}) == 1:
         return [name for _, _, name in sorted(numbered)]
     return names
@@ -118,7 +120,9 @@ class Parser:
         if self.nesting > MAX_NESTING:
             column = self.token.column
             raise BadInput(f"more than {MAX_NESTING} parentheses nested at column {column}")
-        value = self.chain("or", lambda: self.chain("xor", lambda: self.chain("and", self.negation)))
+        value = self.chain(
+            "or", lambda: self.chain("xor", lambda: self.chain("and", self.negation))
+        )
         self.nesting -= 1
         return value
 
@@ -177,7 +181,9 @@ class Parser:
         if name == "at_least":
             number = self.token
             if not number.text.isdecimal():
-                raise self.unexpected("at_least takes a number first, as in at_least(2, x1, x2, x3)")
+                raise self.unexpected(
+                    "at_least takes a number first, as in at_least(2, x1, x2, x3)"
+                )
             least = int(number.text[:9])
             self.position += 1
             self.expect(",")

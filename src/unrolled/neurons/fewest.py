@@ -47,7 +47,9 @@ def pairs(rows: np.ndarray, inputs: int) -> list[tuple[int, int, int]]:  # type:
     """All pairs of different rows with the sum of their inputs."""
     codes = np.array([spread(int(row), inputs) for row in rows], dtype=np.int64)
     a, b = np.triu_indices(len(rows), 1)
-    return list(zip(rows[a].tolist(), rows[b].tolist(), (codes[a] + codes[b]).tolist(), strict=True))
+    return list(
+        zip(rows[a].tolist(), rows[b].tolist(), (codes[a] + codes[b]).tolist(), strict=True)
+    )
 
 
 def midpoints(table: TruthTable, symbol: str) -> dict[int, tuple[int, int]]:

@@ -50,7 +50,9 @@ class TruthTable:
         check_inputs(inputs)
         if self.bits.strip("01*") or not set(self.bits) <= {"0", "1", "*"}:
             column = next(i for i, bit in enumerate(self.bits) if bit not in "01*")
-            raise BadInput(f"row {column} of the table is {self.bits[column]!r}; expected 0, 1 or *")
+            raise BadInput(
+                f"row {column} of the table is {self.bits[column]!r}; expected 0, 1 or *"
+            )
         names = tuple(self.names) or tuple(f"x{i + 1}" for i in range(inputs))
         if len(names) != inputs or len(set(names)) != inputs:
             raise BadInput(f"a table of {rows} rows has {inputs} different names, got {len(names)}")

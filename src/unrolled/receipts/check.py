@@ -255,7 +255,9 @@ def integers(value: Any, path: str, length: int, bound: int) -> list[int]:
     return value
 
 
-FRACTION = re.compile(rf"(-?[0-9]{{1,{MAX_FRACTION_DIGITS}}})(?:/([0-9]{{1,{MAX_FRACTION_DIGITS}}}))?")
+FRACTION = re.compile(
+    rf"(-?[0-9]{{1,{MAX_FRACTION_DIGITS}}})(?:/([0-9]{{1,{MAX_FRACTION_DIGITS}}}))?"
+)
 
 
 def fraction(value: Any, path: str) -> Fraction:
