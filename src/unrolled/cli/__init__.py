@@ -25,7 +25,13 @@ class Entry(NamedTuple):
     help: str
 
 
-COMMANDS: dict[str, Entry] = {}
+COMMANDS: dict[str, Entry] = {
+    "tasks": Entry("unrolled.cli.tasks:Tasks", "list what there is to train on"),
+    "train": Entry("unrolled.cli.train:Train", "train a model on a task"),
+    "evaluate": Entry("unrolled.cli.answer:Evaluate", "score a run on held-out data"),
+    "translate": Entry("unrolled.cli.answer:Translate", "translate sentences with a run"),
+    "generate": Entry("unrolled.cli.answer:Generate", "continue a prompt with a run"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,110 @@
+"""`evaluate`, `translate` and `generate`: what a trained run is good for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import tyro
+from rich.console import Console
+
+from unrolled.cli.command import Command, print_json
+from unrolled.cli.train import shown
+from unrolled.decoding import SamplingConfig
+from unrolled.errors import BadInput
+from unrolled.tasks.pairs import PairJob
+from unrolled.tasks.running import open_run
+from unrolled.tasks.text import MaskedJob, TextJob
+
+
+@dataclass(frozen=True)
+class Evaluate(Command):
+    """Score a run on what was held out from its training."""
+
+    name: ClassVar[str] = "evaluate"
+    example: ClassVar[str] = "unrolled evaluate runs/piglatin"
+
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
+    json: bool = False
+    """Print the scores as JSON."""
+
+    def run(self) -> int:
+        """Print the scores."""
+        job, model = open_run(self.run_folder)
+        scores = dict(job.score(model))
+        if self.json:
+            print_json(scores)
+        else:
+            console = Console(highlight=False, soft_wrap=True)
+            for name, value in scores.items():
+                console.print(f"{name.replace('_', ' '):<22} {shown(name, value)}", markup=False)
+        return 0
+
+
+@dataclass(frozen=True)
+class Translate(Command):
+    """Translate sentences with a run of piglatin, sort, verses or pairs."""
+
+    name: ClassVar[str] = "translate"
+    example: ClassVar[str] = 'unrolled translate runs/piglatin "the quick brown fox"'
+
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
+    sentences: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SENTENCE")]
+    """One or more sentences, each in quotes."""
+    json: bool = False
+    """Print a JSON list of {"source", "translation"}."""
+
+    def run(self) -> int:
+        """Print a translation a line."""
+        if not self.sentences:
+            raise BadInput(f"no sentence to translate: `{self.example}`")
+        job, model = open_run(self.run_folder)
+        if not isinstance(job, PairJob):
+            raise BadInput(f"{self.run_folder} is a run of {job.config.task}: it doesn't translate")
+        answers = job.translate(model, self.sentences)
+        if self.json:
+            rows = zip(self.sentences, answers, strict=True)
+            print_json([{"source": s, "translation": t} for s, t in rows])
+        else:
+            print("\n".join(answers))
+        return 0
+
+
+@dataclass(frozen=True)
+class Generate(Command):
+    """Continue a prompt with a run of the task text."""
+
+    name: ClassVar[str] = "generate"
+    example: ClassVar[str] = 'unrolled generate runs/text "The class" --sampling.temperature 0.8'
+
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
+    prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")]
+    """How the text begins."""
+    max_tokens: int = 100
+    """Length of the continuation, in tokens."""
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(0.8, 0, 0.95))
+    seed: int = 0
+    """Seed of the draws."""
+    json: bool = False
+    """Print {"prompt", "continuation"}."""
+
+    def run(self) -> int:
+        """Print the prompt and what follows."""
+        if self.max_tokens < 1:
+            raise BadInput(f"--max-tokens must be at least 1, not {self.max_tokens}")
+        job, model = open_run(self.run_folder)
+        if not isinstance(job, TextJob) or isinstance(job, MaskedJob):
+            raise BadInput(
+                f"{self.run_folder} is a run of {job.config.task} with an "
+                f"{job.config.architecture}: it doesn't continue text"
+            )
+        answer = job.generate(model, self.prompt, self.max_tokens, self.sampling, self.seed)
+        if self.json:
+            print_json({"prompt": self.prompt, "continuation": answer})
+        else:
+            print(self.prompt + answer)
+        return 0

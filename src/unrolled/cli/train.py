@@ -1,0 +1,170 @@
+"""`unrolled train TASK`: a task's defaults, a TOML file over them, the command line over both."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rich.console import Console
+
+from unrolled.cli.command import Command, describe, parse, print_json
+from unrolled.data.config import DataConfig
+from unrolled.errors import BadInput
+from unrolled.models import Architecture, ModelConfig
+from unrolled.tasks import TASKS
+from unrolled.tasks.running import Trained, find_task, train
+from unrolled.training import RunConfig, TrainingConfig
+from unrolled.training.config import strictly
+from unrolled.training.log import in_words
+
+
+@dataclass(frozen=True)
+class Train(Command):
+    """Train a model on a task; `unrolled tasks` lists them."""
+
+    name: ClassVar[str] = "train"
+    example: ClassVar[str] = "unrolled train piglatin --out runs/piglatin"
+
+    architecture: Architecture
+    """Kind of model; the task says which it can use."""
+    model: ModelConfig
+    data: DataConfig
+    training: TrainingConfig
+    seed: int = 0
+    """Seed of weights, data order and dropout: the same seed gives the same run."""
+    out: Path | None = None
+    """Folder of the run; runs/TASK if not given."""
+    config: Path | None = None
+    """TOML file with any of these options, e.g. `seed = 1` and `[model] num_layers = 2`."""
+    overwrite: bool = False
+    """Replace the run that stands at --out."""
+    json: bool = False
+    """Print the scores as JSON."""
+
+    @classmethod
+    def main(cls, arguments: Sequence[str]) -> int:
+        """The first word is the task: its defaults are what `--help` shows."""
+        words = list(arguments)
+        if not words or words[0] in ("-h", "--help"):
+            print(usage())
+            return 0 if words else 2
+        if words[0].startswith("-"):
+            raise BadInput(f"the task comes first: `{cls.example}`; `unrolled tasks` lists them")
+        task, rest = words[0], words[1:]
+        defaults = with_file(task, option(rest, "--architecture"), option(rest, "--config"))
+        name = f"train {task}"
+        values = {part: getattr(defaults, part) for part in ("architecture", "model", "data")}
+        default = cls(**values, training=defaults.training, seed=defaults.seed)
+        command = parse(cls, rest, name, describe(cls), default)
+        return command.train(task)
+
+    def train(self, task: str) -> int:
+        """Train, then say how well it went and what to try next."""
+        config = RunConfig(
+            task, self.architecture, self.seed, self.model, self.data, self.training
+        )
+        folder = self.out or Path("runs") / task
+        trained = train(config, folder, overwrite=self.overwrite, command=["unrolled", *sys.argv[1:]])
+        if self.json:
+            print_json(as_json(trained))
+        else:
+            report(task, trained)
+        return 130 if trained.ended == "interrupted" else 0
+
+
+def usage() -> str:
+    """What `unrolled train --help` shows, before a task is named."""
+    width = max(map(len, TASKS))
+    rows = "\n".join(f"  {name:<{width}}  {task.summary}" for name, task in TASKS.items())
+    return (
+        f"usage: unrolled train TASK [options]\n\n{Train.__doc__}\n\n{rows}\n\n"
+        f"`unrolled train TASK --help` shows a task's options and defaults.\n"
+        f"Example: {Train.example}"
+    )
+
+
+def option(words: Sequence[str], name: str) -> str | None:
+    """The value that the command line gives an option, before it is parsed as a whole."""
+    for i, word in enumerate(words):
+        if word == name and i + 1 < len(words):
+            return words[i + 1]
+        if word.startswith(name + "="):
+            return word.partition("=")[2]
+    return None
+
+
+def with_file(task_name: str, architecture: str | None, file: str | None) -> RunConfig:
+    """A task's defaults for an architecture, a TOML file's options over them."""
+    task = find_task(task_name)
+    given = {} if file is None else read_toml(Path(file))
+    chosen: Any = architecture or given.get("architecture") or task.architectures[0]
+    task.check(chosen)
+    defaults = task.defaults(chosen)
+    base: dict[str, Any] = asdict(defaults)
+    for key, value in given.items():
+        if isinstance(base.get(key), dict) and isinstance(value, dict):
+            base[key] = {**base[key], **value}
+        else:
+            base[key] = value
+    if base["task"] != task_name:
+        raise BadInput(f"{file} is for the task {base['task']!r}, not {task_name!r}")
+    return replace(strictly(RunConfig, base, file or task_name), architecture=chosen)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file's content. Raises `BadInput` with the place of a mistake."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"--config {path}: {error}") from None
+
+
+def as_json(trained: Trained) -> dict[str, object]:
+    """What `--json` prints."""
+    return {
+        "run": str(trained.folder),
+        "ended": trained.ended,
+        "steps": trained.steps,
+        "seconds": round(trained.seconds, 1),
+        "scores": dict(trained.scores),
+    }
+
+
+def report(task: str, trained: Trained) -> None:
+    """The end of a run, for a person."""
+    console = Console(highlight=False, soft_wrap=True)
+    took = in_words(trained.seconds)
+    console.print(f"\n{trained.ended}: {trained.steps:,} steps in {took}")
+    for name, value in trained.scores.items():
+        console.print(f"  {name.replace('_', ' '):<22} {shown(name, value)}", markup=False)
+    if trained.samples:
+        console.print(f"\nheld-out samples:\n{trained.samples}", markup=False)
+    folder = trained.folder
+    console.print(f"\nrun folder   {folder}\nloss curve   {folder / 'loss.png'}", markup=False)
+    console.print("\ntry next:", markup=False)
+    for line in suggestions(task, folder):
+        console.print(f"  {line}", markup=False)
+
+
+def shown(name: str, value: float) -> str:
+    """A score as people read it: shares in percent, counts whole."""
+    if name == "exact_match" or "accuracy" in name:
+        return f"{100 * value:.2f} %"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def suggestions(task: str, folder: Path) -> list[str]:
+    """Commands that make sense with a new run."""
+    again = f"unrolled evaluate {folder}"
+    ask = {
+        "piglatin": f'unrolled translate {folder} "the quick brown fox"',
+        "sort": f"unrolled translate {folder} 201102",
+        "verses": f'unrolled translate {folder} "And God seide, Liyt be maad"',
+        "pairs": f'unrolled translate {folder} "…"',
+        "text": f'unrolled generate {folder} "The class"',
+    }
+    return [line for line in (ask.get(task), again) if line]

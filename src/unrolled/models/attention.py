@@ -1,0 +1,181 @@
+"""Which positions look at which? One attention for every model: softmax(QKᵀ/√d) V.
+
+Vaswani et al. 2017, equation (1) and section 3.2; grouped queries by Ainslie et al. 2023; rotary
+positions by Su et al. 2021, equation (34), pairing dimension i with i + d/2 as the Llama weights do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from unrolled.models.cache import KeyValueCache
+from unrolled.models.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Who may look at whom, in the cheapest form that says it."""
+
+    mask: Bool[Tensor, "batch #one query key"] | None = None
+    """True where a query may look at a key; None: no limit beyond `causal`."""
+    causal: bool = False
+    """Query i looks at keys 0…i only (queries and keys are the same positions)."""
+
+
+def bidirectional(
+    attention_mask: Bool[Tensor, "batch key"] | None,
+    documents: Int[Tensor, "batch key"] | None = None,
+) -> Sight:
+    """Every position looks at every real one of its own document."""
+    if documents is not None:
+        mask = documents[:, None, :, None] == documents[:, None, None, :]
+        if attention_mask is not None:
+            mask = mask & attention_mask[:, None, None, :]
+        return Sight(mask)
+    return Sight(None if attention_mask is None else attention_mask[:, None, None, :])
+
+
+def causal(
+    time: int,
+    past: int,
+    real: Bool[Tensor, "batch all"] | None,
+    documents: Int[Tensor, "batch time"] | None = None,
+) -> Sight:
+    """Every position looks at itself and what precedes it, padding and other documents excluded.
+
+    `past` positions stand in the cache; `real` covers them and the new ones. A padded position
+    still looks at itself, so that its (unused) softmax is not over nothing.
+    """
+    if real is None and documents is None:
+        if past == 0:
+            return Sight(causal=time > 1)
+        if time == 1:
+            return Sight()
+    device = next((t.device for t in (real, documents) if t is not None), None)
+    query = torch.arange(past, past + time, device=device)[:, None]
+    key = torch.arange(past + time, device=device)[None]
+    mask = (key <= query)[None, None]
+    if documents is not None:
+        mask = mask & (documents[:, None, :, None] == documents[:, None, None, :])
+    if real is not None:
+        mask = (mask & real[:, None, None, :]) | (key == query)
+    return Sight(mask)
+
+
+def rotary_table(
+    config: ModelConfig,
+) -> tuple[Float[Tensor, "positions half"], Float[Tensor, "positions half"]]:
+    """Cosine and sine of position × frequency, for each pair of dimensions of a head."""
+    pairs = torch.arange(0, config.head_size, 2, dtype=torch.float64)
+    frequency = config.rope_theta ** (-pairs / config.head_size)
+    angle = torch.outer(torch.arange(config.max_positions, dtype=torch.float64), frequency)
+    return angle.cos().float(), angle.sin().float()
+
+
+def rotate(
+    x: Float[Tensor, "batch time heads head"],
+    cos: Float[Tensor, "*batch time half"],
+    sin: Float[Tensor, "*batch time half"],
+) -> Float[Tensor, "batch time heads head"]:
+    """Turn each pair of dimensions by its position's angle (Su et al. 2021, equation 34)."""
+    first, second = x.chunk(2, dim=-1)
+    cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
+    turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    return turned.to(x.dtype)
+
+
+Rotary = tuple[Float[Tensor, "*batch time half"], Float[Tensor, "*batch time half"]]
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of a sequence on itself, with an optional cache."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.num_heads, self.kv_heads = config.num_heads, config.kv_heads
+        self.head_size, self.dropout = config.head_size, config.dropout
+        # One product makes queries, keys and values: a third of the passes over x.
+        width = (self.num_heads + 2 * self.kv_heads) * self.head_size
+        self.qkv = nn.Linear(config.hidden_size, width, bias=config.bias)
+        self.out = nn.Linear(config.hidden_size, config.hidden_size, bias=config.bias)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time hidden"],
+        sight: Sight,
+        rotary: Rotary | None,
+        cache: KeyValueCache | None = None,
+        layer: int = 0,
+    ) -> Float[Tensor, "batch time hidden"]:
+        """Attend; with a cache, also to what it holds of this layer."""
+        heads = self.qkv(x).unflatten(-1, (-1, self.head_size))
+        turning = self.num_heads + self.kv_heads
+        queries_keys, values = heads.split((turning, self.kv_heads), dim=2)
+        if rotary is not None:
+            queries_keys = rotate(queries_keys, *rotary)
+        queries, keys = queries_keys.transpose(1, 2).split((self.num_heads, self.kv_heads), dim=1)
+        values = values.transpose(1, 2)
+        if cache is not None:
+            keys, values = cache.write(layer, keys, values)
+        mixed = attend(queries, keys, values, sight, self.dropout if self.training else 0.0)
+        out: Tensor = self.out(mixed)
+        return out
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of a target on an encoded source (no positions: the source has its own)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.num_heads, self.kv_heads = config.num_heads, config.kv_heads
+        self.head_size, self.dropout = config.head_size, config.dropout
+        width = 2 * self.kv_heads * self.head_size
+        self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=config.bias)
+        self.key_value = nn.Linear(config.hidden_size, width, bias=config.bias)
+        self.out = nn.Linear(config.hidden_size, config.hidden_size, bias=config.bias)
+
+    def remember(
+        self, memory: Float[Tensor, "batch source hidden"]
+    ) -> tuple[Float[Tensor, "batch heads source head"], Float[Tensor, "batch heads source head"]]:
+        """Keys and values of the source, once for all target positions."""
+        heads = self.key_value(memory).unflatten(-1, (-1, self.head_size)).transpose(1, 2)
+        keys, values = heads.split((self.kv_heads, self.kv_heads), dim=1)
+        return keys, values
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time hidden"],
+        keys: Float[Tensor, "batch heads source head"],
+        values: Float[Tensor, "batch heads source head"],
+        sight: Sight,
+    ) -> Float[Tensor, "batch time hidden"]:
+        """Attend to the source."""
+        queries = self.query(x).unflatten(-1, (-1, self.head_size)).transpose(1, 2)
+        mixed = attend(queries, keys, values, sight, self.dropout if self.training else 0.0)
+        out: Tensor = self.out(mixed)
+        return out
+
+
+def attend(
+    queries: Float[Tensor, "batch heads query head"],
+    keys: Float[Tensor, "batch kv_heads key head"],
+    values: Float[Tensor, "batch kv_heads key head"],
+    sight: Sight,
+    dropout: float,
+) -> Float[Tensor, "batch query hidden"]:
+    """softmax(QKᵀ/√d) V with the heads put side by side again."""
+    mixed = F.scaled_dot_product_attention(
+        queries,
+        keys,
+        values,
+        attn_mask=sight.mask,
+        dropout_p=dropout,
+        is_causal=sight.causal,
+        enable_gqa=queries.shape[1] != keys.shape[1],
+    )
+    return mixed.transpose(1, 2).flatten(2)

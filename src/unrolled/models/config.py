@@ -1,0 +1,106 @@
+"""Which model? `ModelConfig` says it whole; an impossible combination is refused by field name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from unrolled.errors import BadInput
+
+Architecture = Literal["decoder", "encoder-decoder", "encoder", "lstm"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes and options of a model; the same for all architectures."""
+
+    vocab_size: int = 0
+    """Number of tokens; 0 takes it from the tokenizer."""
+    hidden_size: int = 128
+    """Width of the residual stream (of the LSTM: of h and C)."""
+    num_layers: int = 4
+    """Number of blocks (an encoder–decoder has as many in each half)."""
+    num_heads: int = 4
+    """Query heads of an attention; each has hidden_size / num_heads dimensions."""
+    num_kv_heads: int = 0
+    """Key and value heads (Ainslie et al. 2023); 0 means as many as query heads."""
+    intermediate_size: int = 0
+    """Width inside the MLP; 0 means 4 × hidden_size for gelu, 8/3 of it for swiglu, in eights."""
+    max_positions: int = 256
+    """Longest sequence that the model takes, in tokens."""
+    positions: Literal["rope", "learned", "sinusoidal"] = "rope"
+    """Rotary (Su et al. 2021), learned, or sinusoidal (Vaswani et al. 2017, section 3.5)."""
+    norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
+    """RMSNorm (Zhang and Sennrich 2019) or LayerNorm (Ba et al. 2016); always before the layer."""
+    activation: Literal["swiglu", "gelu"] = "swiglu"
+    """SwiGLU (Shazeer 2020) or the tanh form of GELU (Hendrycks and Gimpel 2016)."""
+    bias: bool = False
+    """Biases in the linear layers."""
+    dropout: float = 0.0
+    """Probability of dropping a value, in [0, 1): embeddings, attention weights, layer outputs."""
+    tie_embeddings: bool = True
+    """The output layer uses the embedding's matrix (Press and Wolf 2017)."""
+    norm_eps: float = 1e-5
+    """Added to the variance in a norm."""
+    rope_theta: float = 10_000.0
+    """Base of the rotary wavelengths."""
+    memory: Literal["cross-attention", "prefix"] = "cross-attention"
+    """How an encoder–decoder's decoder sees the source: cross-attention in every block (Vaswani
+    et al. 2017), or the encoder's hidden states put before its own embeddings."""
+    num_classes: int = 0
+    """Classes of an encoder's or LSTM's classification head; 0: it predicts tokens."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no model can be built from."""
+        positive = ("hidden_size", "num_layers", "num_heads", "max_positions")
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise BadInput(f"model.{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("vocab_size", "num_kv_heads", "intermediate_size", "num_classes"):
+            if getattr(self, name) < 0:
+                raise BadInput(f"model.{name} must not be negative, and is {getattr(self, name)}")
+        if self.hidden_size % self.num_heads:
+            raise BadInput(
+                f"model.num_heads must divide model.hidden_size: {self.hidden_size} / "
+                f"{self.num_heads} is not whole"
+            )
+        if self.num_heads % self.kv_heads:
+            raise BadInput(
+                f"model.num_kv_heads must divide model.num_heads: {self.num_heads} / "
+                f"{self.num_kv_heads} is not whole"
+            )
+        if self.positions == "rope" and self.head_size % 2:
+            raise BadInput(
+                f"model.positions 'rope' rotates pairs, so hidden_size / num_heads must be even, "
+                f"not {self.head_size}"
+            )
+        if self.positions == "sinusoidal" and self.hidden_size % 2:
+            raise BadInput(
+                f"model.positions 'sinusoidal' needs an even model.hidden_size, not "
+                f"{self.hidden_size}"
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise BadInput(f"model.dropout must lie in [0, 1), not {self.dropout}")
+        if not self.norm_eps > 0.0:
+            raise BadInput(f"model.norm_eps must be positive, not {self.norm_eps}")
+        if not self.rope_theta > 0.0:
+            raise BadInput(f"model.rope_theta must be positive, not {self.rope_theta}")
+
+    @property
+    def head_size(self) -> int:
+        """Dimensions of one head."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """Key and value heads, the default resolved."""
+        return self.num_kv_heads or self.num_heads
+
+    @property
+    def mlp_size(self) -> int:
+        """Width inside the MLP, the default resolved; both defaults cost the same products."""
+        if self.intermediate_size:
+            return self.intermediate_size
+        if self.activation == "gelu":
+            return 4 * self.hidden_size
+        return -(-8 * self.hidden_size // 24) * 8

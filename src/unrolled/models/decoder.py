@@ -1,0 +1,118 @@
+"""A decoder: each position sees itself and what precedes it, and predicts the next token."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from unrolled.models.batch import Batch
+from unrolled.models.attention import Sight, causal
+from unrolled.models.block import Memory
+from unrolled.models.cache import KeyValueCache
+from unrolled.models.config import ModelConfig
+from unrolled.models.stack import Head, Stack, check_tokens
+
+
+class Decoder(nn.Module):
+    """Causal Transformer language model; with `cross`, the decoder half of an encoder–decoder."""
+
+    def __init__(self, config: ModelConfig, *, cross: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.stack = Stack(config, cross=cross)
+        self.head = Head(config, self.stack.embedding)
+
+    def make_cache(self, batch: int, capacity: int) -> KeyValueCache:
+        """An empty cache on the model's device and in its number format."""
+        weight = self.stack.embedding.weight
+        return KeyValueCache(self.config, batch, capacity, dtype=weight.dtype, device=weight.device)
+
+    def hidden(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        *,
+        attention_mask: Bool[Tensor, "batch time"] | None = None,
+        documents: Int[Tensor, "batch time"] | None = None,
+        positions: Int[Tensor, "batch time"] | None = None,
+        cache: KeyValueCache | None = None,
+        prefix: Float[Tensor, "batch source hidden"] | None = None,
+        memory: list[Memory] | None = None,
+        memory_sight: Sight | None = None,
+    ) -> Float[Tensor, "batch time hidden"]:
+        """Hidden states after the last norm, one a token.
+
+        `attention_mask` is False at padding, on whichever side. `prefix` are hidden states put
+        before the tokens' embeddings and seen by all of them; its own mask, where it has padding,
+        stands in front of the tokens' in `attention_mask` [batch, source + time].
+        """
+        offset = 0 if prefix is None else prefix.shape[1]
+        width = offset + tokens.shape[1]
+        past = 0 if cache is None else cache.length
+        if cache is not None:
+            cache.extend(width, attention_mask)
+            attention_mask = None if cache.real is None else cache.real[:, : cache.length]
+        if positions is None:
+            positions = place(width, past, attention_mask, tokens.device)
+        own = positions[..., offset:]
+        # A prefix carries its own embedded positions, so the tokens count from 0 again; rotary
+        # angles run on, since they place a query against the prefix's keys.
+        origin = prefix_positions(offset, attention_mask) if cache is None else cache.origin
+        if cache is not None and prefix is not None:
+            origin = cache.origin = prefix_positions(offset, attention_mask)
+        x = self.stack.embed(tokens, own - origin)
+        if prefix is not None:
+            x = torch.cat((prefix, x), dim=1)
+        sight = causal(width, past, attention_mask, documents)
+        hidden: Tensor = self.stack(x, sight, positions, cache, memory, memory_sight)
+        return hidden[:, offset:]
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        *,
+        attention_mask: Bool[Tensor, "batch time"] | None = None,
+        documents: Int[Tensor, "batch time"] | None = None,
+        positions: Int[Tensor, "batch time"] | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Float[Tensor, "batch time vocab"]:
+        """Logits of the token that follows each position.
+
+        Raises `BadInput` for tokens of the wrong shape or outside the vocabulary, and for more
+        positions than the model has.
+        """
+        past = 0 if cache is None else cache.length
+        check_tokens(tokens, self.config, past + tokens.shape[1])
+        hidden = self.hidden(
+            tokens,
+            attention_mask=attention_mask,
+            documents=documents,
+            positions=positions,
+            cache=cache,
+        )
+        logits: Tensor = self.head(hidden)
+        return logits
+
+    def loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """Cross-entropy in nats, summed over the batch's targets."""
+        # Padding stands on the right, where a causal query never looks: no mask is needed.
+        hidden = self.hidden(
+            batch.tokens, documents=batch.documents, positions=batch.positions
+        )
+        return self.head.summed_loss(hidden, batch.targets)
+
+
+def prefix_positions(
+    offset: int, real: Bool[Tensor, "batch all"] | None
+) -> int | Int[Tensor, "batch 1"]:
+    """How many of the first `offset` columns are real, row by row where that differs."""
+    return offset if real is None else real[:, :offset].sum(1, keepdim=True)
+
+
+def place(
+    width: int, past: int, real: Bool[Tensor, "batch all"] | None, device: torch.device
+) -> Int[Tensor, "*batch time"]:
+    """Positions of `width` new columns behind `past` ones, padding not counted."""
+    if real is None:
+        return torch.arange(past, past + width, device=device)
+    return (real.long().cumsum(1) - 1).clamp(min=0)[:, past : past + width]

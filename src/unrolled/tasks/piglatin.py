@@ -1,0 +1,115 @@
+"""English to Pig Latin: real sentences, a rule to find, whole sentences to get right.
+
+A sentence is 3–10 consecutive words of running English, in lower case, with nothing but spaces
+between them in the corpus. Training sentences come from other parts of the corpus than held-out
+ones, and one that occurs in both is not trained on.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from unrolled.data import open_corpus
+from unrolled.data.config import DataConfig
+from unrolled.data.corpus import TextCorpus
+from unrolled.errors import BadInput
+from unrolled.models import Architecture, ModelConfig
+from unrolled.tasks.pairs import SCORED, Pair, PairJob
+from unrolled.tasks.piglatin_rule import LETTERS, translate
+from unrolled.tasks.task import Task
+from unrolled.tasks.tokenizing import tokenizer_for
+from unrolled.training.config import RunConfig, TrainingConfig
+
+ALPHABET = " -" + "".join(sorted(LETTERS))
+SHORTEST, LONGEST = 3, 10
+CUTS = 10
+"""How often a stretch of words is cut into sentences, each time at other places."""
+# Letters, and single white space between them: a blank line or any other sign ends the stretch.
+STRETCH = re.compile(r"[A-Za-z]+(?:(?:[ \t]+|[ \t]*\n[ \t]*)[A-Za-z]+(?![^\s.,;:!?)]))+")
+
+
+class PigLatin(Task):
+    """Translates English to Pig Latin."""
+
+    name = "piglatin"
+    summary = "English to Pig Latin, on sentences of the corpus (exact match, BLEU)"
+    architectures = ("decoder", "encoder-decoder")
+
+    def defaults(self, architecture: Architecture) -> RunConfig:
+        """Small and fast: 4 layers of width 64, letters for tokens, Muon."""
+        return RunConfig(
+            task=self.name,
+            architecture=architecture,
+            seed=0,
+            model=ModelConfig(hidden_size=64, num_layers=4, num_heads=4, max_positions=256),
+            data=DataConfig(
+                corpus="pydocs", tokenizer="symbols", tokens_per_batch=4096, holdout=5
+            ),
+            training=TrainingConfig(
+                max_steps=2000, optimizer="muon", learning_rate=1e-2, evaluate_every=200
+            ),
+        )
+
+    def open(self, config: RunConfig, folder: Path | None = None) -> PigLatinJob:
+        """Find the sentences of the corpus and put their translations beside them."""
+        self.check(config.architecture)
+        corpus = open_corpus(config.data.corpus, holdout=config.data.holdout)
+        if not isinstance(corpus, TextCorpus):
+            raise BadInput(
+                f"piglatin makes its own translations of a text, and {config.data.corpus} holds "
+                f"pairs: `unrolled train pairs --data.corpus {config.data.corpus}` trains on those"
+            )
+        held_out = list(dict.fromkeys(sentences(corpus.documents("validation"), cuts=1)))[:SCORED]
+        apart = frozenset(held_out)
+
+        def train() -> Iterator[Pair]:
+            for sentence in sentences(corpus.documents("train"), cuts=CUTS):
+                if sentence not in apart:
+                    yield sentence, translate(sentence)
+
+        if not held_out or next(train(), None) is None:
+            raise BadInput(
+                f"{config.data.corpus} has too few sentences of {SHORTEST} to {LONGEST} English "
+                "words to train on some and hold others out"
+            )
+        tokenizer = tokenizer_for(
+            config.data, folder, lambda: (" ".join(pair) for pair in train()), ALPHABET
+        )
+        pairs = [(sentence, translate(sentence)) for sentence in held_out]
+        return PigLatinJob(config, tokenizer, train, pairs, lambda: [corpus.report()])
+
+
+class PigLatinJob(PairJob):
+    """Translates what a person types: capitals are fine."""
+
+    def _source(self, sentence: str) -> list[int]:
+        words = sentence.lower().split()
+        for word in words:
+            if not LETTERS.issuperset(word):
+                sign = next(c for c in word if c not in LETTERS)
+                raise BadInput(
+                    f"{sign!r} in {word!r} is no letter from a to z: Pig Latin is made of words"
+                )
+        return super()._source(" ".join(words))
+
+
+def sentences(documents: Iterable[str], *, cuts: int) -> Iterator[str]:
+    """Sentences of the documents, every stretch of words cut `cuts` times; always the same ones."""
+    for document in documents:
+        generator = random.Random(0)
+        for stretch in STRETCH.finditer(document):
+            words = stretch.group().lower().split()
+            for _ in range(cuts if len(words) > SHORTEST else 1):
+                yield from _cut(words, generator)
+
+
+def _cut(words: list[str], generator: random.Random) -> Iterator[str]:
+    """Consecutive sentences of random lengths; a rest that is too short is left."""
+    start = 0
+    while len(words) - start >= SHORTEST:
+        length = generator.randint(SHORTEST, LONGEST)
+        yield " ".join(words[start : start + length])
+        start += length

@@ -1,0 +1,81 @@
+"""What is a task? Defaults for a run, and the job they lead to: data, scores, a look at the answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from unrolled.data import BatchStream, Tokenizer
+from unrolled.errors import BadInput
+from unrolled.models import Architecture, Model, ModelConfig
+from unrolled.training.config import RunConfig
+
+Scores = Mapping[str, float]
+
+
+class Job(ABC):
+    """A task opened for one run: its tokenizer, its batches, its scores."""
+
+    def __init__(self, config: RunConfig, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.config = replace(config, model=self._fit(config.model, tokenizer))
+
+    @staticmethod
+    def _fit(model: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
+        """Take the vocabulary's size from the tokenizer; a stated one must be its own."""
+        if model.vocab_size not in (0, tokenizer.vocab_size):
+            raise BadInput(
+                f"model.vocab_size {model.vocab_size} is not the tokenizer's {tokenizer.vocab_size}"
+                "; leave it out"
+            )
+        return replace(model, vocab_size=tokenizer.vocab_size)
+
+    @abstractmethod
+    def batches(self) -> BatchStream[Any]:
+        """Training batches, without end."""
+
+    @abstractmethod
+    def validate(self, model: Model) -> Scores:
+        """Quick numbers for the log of a run."""
+
+    @abstractmethod
+    def sample(self, model: Model) -> str:
+        """A line or a few that show what the model does now."""
+
+    @abstractmethod
+    def score(self, model: Model) -> Scores:
+        """The task's scores on what was held out."""
+
+    def skipped(self) -> list[str]:
+        """Lines on what of the corpus was left out, and why."""
+        return []
+
+
+class Task(ABC):
+    """A ready-made job: what to train on by default, and how it is scored."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    """One line for the list of tasks."""
+    architectures: ClassVar[tuple[Architecture, ...]]
+    """Those that can do it, the default first."""
+
+    @abstractmethod
+    def defaults(self, architecture: Architecture) -> RunConfig:
+        """The run that `unrolled train TASK` makes with no option."""
+
+    @abstractmethod
+    def open(self, config: RunConfig, folder: Path | None = None) -> Job:
+        """Open the data; `folder` is a trained run's, whose tokenizer is then used."""
+
+    def check(self, architecture: Architecture) -> None:
+        """Raise `BadInput` for an architecture that can't do this task."""
+        if architecture not in self.architectures:
+            raise BadInput(
+                f"task {self.name!r} has no architecture {architecture!r}: "
+                f"choose {' or '.join(self.architectures)}"
+            )
+

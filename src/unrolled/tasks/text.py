@@ -1,0 +1,208 @@
+"""Language modelling of any text: the next token (decoder, LSTM), or hidden ones (encoder)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unrolled.data import BatchStream, Tokenizer, masked_batches, open_corpus, text_batches
+from unrolled.data.config import DataConfig
+from unrolled.data.corpus import Split, TextCorpus
+from unrolled.decoding import DecoderScorer, SamplingConfig, sample
+from unrolled.errors import BadInput
+from unrolled.models import Architecture, Encoder, Model, ModelConfig
+from unrolled.tasks.task import Job, Scores, Task
+from unrolled.tasks.tokenizing import tokenizer_for
+from unrolled.training.config import RunConfig, TrainingConfig
+from unrolled.training.loop import mean_loss
+
+VALIDATED = 8
+"""Batches whose loss is followed while training."""
+SHOWN = 40
+"""Tokens of the sample that a run shows."""
+
+
+class Text(Task):
+    """Models the text of a corpus."""
+
+    name = "text"
+    summary = "language modelling of a corpus: next token or masked (perplexity, bits per byte)"
+    architectures = ("decoder", "encoder", "lstm")
+
+    def defaults(self, architecture: Architecture) -> RunConfig:
+        """Byte-level BPE, 4 layers of width 192."""
+        return RunConfig(
+            task=self.name,
+            architecture=architecture,
+            seed=0,
+            model=ModelConfig(
+                hidden_size=192,
+                num_layers=2 if architecture == "lstm" else 4,
+                num_heads=6,
+                max_positions=256,
+                dropout=0.1,
+            ),
+            data=DataConfig(
+                corpus="pydocs", tokenizer="bpe", vocab_size=2048, tokens_per_batch=4096
+            ),
+            training=TrainingConfig(
+                max_steps=1000, optimizer="muon", learning_rate=5e-3, evaluate_every=100
+            ),
+        )
+
+    def open(self, config: RunConfig, folder: Path | None = None) -> TextJob:
+        """Open the corpus and train its tokenizer, or take the run's."""
+        self.check(config.architecture)
+        corpus = open_corpus(config.data.corpus, holdout=config.data.holdout)
+        if not isinstance(corpus, TextCorpus):
+            raise BadInput(
+                f"{config.data.corpus} holds pairs, not text: "
+                f"`unrolled train pairs --data.corpus {config.data.corpus}` trains on them"
+            )
+        tokenizer = tokenizer_for(config.data, folder, lambda: corpus.documents("train"))
+        return (MaskedJob if config.architecture == "encoder" else TextJob)(
+            config, tokenizer, corpus
+        )
+
+
+class TextJob(Job):
+    """Predicts the next token."""
+
+    def __init__(self, config: RunConfig, tokenizer: Tokenizer, corpus: TextCorpus) -> None:
+        super().__init__(config, tokenizer)
+        self.corpus = corpus
+        self._validation = list(islice(self._stream("validation").once(), VALIDATED))
+
+    def _stream(self, split: Split) -> BatchStream[Any]:
+        config = self.config
+        return text_batches(
+            lambda: self.corpus.documents(split),
+            self.tokenizer,
+            length=config.model.max_positions,
+            tokens_per_batch=config.data.tokens_per_batch,
+            seed=config.seed,
+            window=config.data.stream_window,
+        )
+
+    def batches(self) -> BatchStream[Any]:
+        """Rows packed with pieces of documents."""
+        return self._stream("train")
+
+    def validate(self, model: Model) -> Scores:
+        """Loss a token, in nats, on the first held-out batches."""
+        return {"validation_loss": mean_loss(model, self._validation)}
+
+    def sample(self, model: Model) -> str:
+        """How the model begins a text; the same draws every time."""
+        prompt = [self.tokenizer.begin_id]
+        answer = self._continue(model, prompt, SHOWN, SamplingConfig(temperature=0.8, top_p=0.95))
+        return f"  … {' '.join(answer.split())}"
+
+    def score(self, model: Model) -> Scores:
+        """Perplexity a token, and bits a byte of UTF-8: comparable between tokenizers."""
+        nats, targets = self._held_out_loss(model)
+        size = sum(len(text.encode()) for text in self.corpus.documents("validation"))
+        return {
+            "loss": nats / targets,
+            "perplexity": math.exp(nats / targets),
+            "bits_per_byte": nats / math.log(2) / size,
+            "tokens": targets,
+            "bytes": size,
+        }
+
+    def _held_out_loss(self, model: Model) -> tuple[float, int]:
+        nats, targets = 0.0, 0
+        for batch in self._stream("validation").once():
+            nats += mean_loss(model, [batch]) * batch.num_targets
+            targets += batch.num_targets
+        return nats, targets
+
+    def generate(
+        self,
+        model: Model,
+        prompt: str,
+        max_tokens: int,
+        config: SamplingConfig,
+        seed: int = 0,
+    ) -> str:
+        """A continuation of the prompt.
+
+        Raises `BadInput` for a prompt the model has no room behind.
+        """
+        tokens = [self.tokenizer.begin_id, *self.tokenizer.encode(prompt)]
+        limit = self.config.model.max_positions
+        if len(tokens) >= limit and self.config.architecture != "lstm":
+            raise BadInput(
+                f"the prompt has {len(tokens)} tokens, the model max_positions {limit}: shorten it"
+            )
+        return self._continue(model, tokens, max_tokens, config, seed)
+
+    def _continue(
+        self,
+        model: Model,
+        tokens: Sequence[int],
+        max_tokens: int,
+        config: SamplingConfig,
+        seed: int = 0,
+    ) -> str:
+        if self.config.architecture != "lstm":
+            max_tokens = min(max_tokens, self.config.model.max_positions - len(tokens))
+        scorer = DecoderScorer(model, end_token=self.tokenizer.end_id, max_length=max_tokens)
+        generator = torch.Generator().manual_seed(seed)
+        answer = sample(
+            scorer, [tokens], max_length=max_tokens, config=config, generator=generator
+        )
+        return self.tokenizer.decode(answer[0].tokens)
+
+    def skipped(self) -> list[str]:
+        """What of the corpus was left out."""
+        return [line for line in [self.corpus.report()] if line]
+
+
+class MaskedJob(TextJob):
+    """Fills in hidden tokens."""
+
+    def _stream(self, split: Split) -> BatchStream[Any]:
+        config = self.config
+        return masked_batches(
+            lambda: self.corpus.documents(split),
+            self.tokenizer,
+            length=config.model.max_positions,
+            tokens_per_batch=config.data.tokens_per_batch,
+            seed=config.seed,
+            window=config.data.stream_window,
+            mask_fraction=config.data.mask_fraction,
+        )
+
+    def sample(self, model: Model) -> str:
+        """A masked model writes no text."""
+        return ""
+
+    @torch.no_grad()
+    def score(self, model: Model) -> Scores:
+        """Perplexity of the hidden tokens, and the share guessed right."""
+        assert isinstance(model, Encoder)
+        device = next(model.parameters()).device
+        nats, right, targets = 0.0, 0, 0
+        for cpu in self._stream("validation").once():
+            batch = cpu.to(device)
+            nats += model.loss(batch).item()
+            logits = model(
+                batch.tokens,
+                attention_mask=batch.attention_mask,
+                documents=batch.documents,
+                positions=batch.positions,
+            )
+            right += int((logits.argmax(-1) == batch.targets).sum())
+            targets += batch.num_targets
+        return {
+            "loss": nats / targets,
+            "perplexity": math.exp(nats / targets),
+            "masked_accuracy": right / targets,
+            "tokens": targets,
+        }

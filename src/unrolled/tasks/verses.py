@@ -1,0 +1,68 @@
+"""Translation learned from pairs: aligned Bible versions, or a user's own."""
+
+from __future__ import annotations
+
+from itertools import chain, islice
+from pathlib import Path
+
+from unrolled.data import open_corpus
+from unrolled.data.config import DataConfig
+from unrolled.data.corpus import PairCorpus
+from unrolled.errors import BadInput
+from unrolled.models import Architecture, ModelConfig
+from unrolled.tasks.pairs import SCORED, PairJob
+from unrolled.tasks.task import Task
+from unrolled.tasks.tokenizing import tokenizer_for
+from unrolled.training.config import RunConfig, TrainingConfig
+
+
+class Pairs(Task):
+    """Translates between the two sides of a pair corpus."""
+
+    name = "pairs"
+    summary = "translation between the two columns of your own file (BLEU, chrF)"
+    architectures = ("encoder-decoder", "decoder")
+    corpus = ""
+
+    def defaults(self, architecture: Architecture) -> RunConfig:
+        """Byte-level BPE over both sides, dropout against a corpus that is seen many times."""
+        return RunConfig(
+            task=self.name,
+            architecture=architecture,
+            seed=0,
+            model=ModelConfig(
+                hidden_size=192, num_layers=3, num_heads=6, max_positions=256, dropout=0.1
+            ),
+            data=DataConfig(
+                corpus=self.corpus or "pairs.tsv", tokenizer="bpe", vocab_size=4096,
+                tokens_per_batch=4096,
+            ),
+            training=TrainingConfig(
+                max_steps=3000, optimizer="muon", learning_rate=5e-3, evaluate_every=250
+            ),
+        )
+
+    def open(self, config: RunConfig, folder: Path | None = None) -> PairJob:
+        """Open the pairs; those held out are the corpus's own choice."""
+        self.check(config.architecture)
+        corpus = open_corpus(config.data.corpus, holdout=config.data.holdout)
+        if not isinstance(corpus, PairCorpus):
+            raise BadInput(
+                f"{config.data.corpus} holds text, not pairs: "
+                f"`unrolled train text --data.corpus {config.data.corpus}` trains on it"
+            )
+        tokenizer = tokenizer_for(
+            config.data, folder, lambda: chain.from_iterable(corpus.pairs("train"))
+        )
+        held_out = list(islice(corpus.pairs("validation"), SCORED))
+        return PairJob(
+            config, tokenizer, lambda: corpus.pairs("train"), held_out, lambda: [corpus.report()]
+        )
+
+
+class Verses(Pairs):
+    """Wycliffe's Middle English into modern English, verse by verse."""
+
+    name = "verses"
+    summary = "Wycliffe's Bible into modern English, verse by verse (BLEU, chrF)"
+    corpus = "verses:wycliffe-web"

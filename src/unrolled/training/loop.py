@@ -1,0 +1,210 @@
+"""The training loop: read it from top to bottom, there is no other.
+
+The loss of a step is the sum over its batches' targets, divided once by how many those are: the
+same whether the targets came in one batch or in several that were accumulated.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+
+from unrolled.errors import WorkFailed
+from unrolled.models.batch import Batch
+from unrolled.models.build import Model
+from unrolled.training.config import TrainingConfig
+from unrolled.training.log import Clock, RunLog, in_words
+from unrolled.training.optimizer import Optimizer, clip, learning_rate
+from unrolled.training.precision import autocast, compiled, faster_precision, pick_device
+
+
+class Diverged(WorkFailed):
+    """The loss or its gradient is no longer a number; the model still holds the step before."""
+
+
+@dataclass
+class Tally:
+    """Sums since the last line of the log."""
+
+    loss: float = 0.0
+    targets: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+
+
+class Trainer:
+    """Trains a model on batches; `fit` runs until the end, the clock or an interruption."""
+
+    def __init__(
+        self,
+        model: Model,
+        batches: Iterator[Batch],
+        config: TrainingConfig,
+        log: RunLog,
+        *,
+        seed: int,
+        validate: Callable[[], Mapping[str, float]] | None = None,
+        sample: Callable[[], str] | None = None,
+    ) -> None:
+        self.device = pick_device(config.device)
+        self.model = model.to(self.device)
+        self.batches, self.config, self.log = batches, config, log
+        self.validate, self.sample = validate, sample
+        self.optimizer = Optimizer(model, config)
+        self.loss = compiled(model.loss) if config.compile else model.loss
+        self.precision: str = config.precision
+        self.step = 0
+        self.clock = Clock()
+        self.tally = Tally()
+        # Data, initial weights and samples have generators of their own: this one is dropout's.
+        torch.manual_seed(seed)
+
+    def fit(self) -> str:
+        """Train. Returns why it ended: "finished", "out of time" or "interrupted".
+
+        Raises `Diverged` when the loss is no number; the step that showed it is not applied.
+        """
+        if self.precision == "auto":
+            self.precision = self._measure_precision()
+        self.model.train()
+        with _Interrupts() as interrupts:
+            while self.step < self.config.max_steps:
+                self._take_step()
+                over = self._out_of_time()
+                stopping = over or interrupts.seen or self.step == self.config.max_steps
+                if self.step % self.config.log_every == 0 or stopping:
+                    self._write_metrics()
+                if self.step % self.config.evaluate_every == 0 or stopping:
+                    self._evaluate()
+                if interrupts.seen:
+                    return "interrupted"
+                if over:
+                    return "out of time"
+        return "finished"
+
+    def _take_step(self) -> None:
+        start = self.clock.seconds
+        rate = learning_rate(self.config, self.step, self._progress())
+        batches = [next(self.batches).to(self.device) for _ in range(self.config.accumulate)]
+        targets = sum(batch.num_targets for batch in batches)
+        total = 0.0
+        for batch in batches:
+            with autocast(self.precision, self.device):
+                loss = self.loss(batch) / targets
+            loss.backward()
+            total += loss.item()
+        norm = clip(self.model.parameters(), self.config.clip_norm)
+        if not math.isfinite(total) or not math.isfinite(norm):
+            raise Diverged(
+                f"at step {self.step + 1} the loss is {total} and its gradient's norm {norm}: "
+                f"try a smaller --training.learning-rate than {self.config.learning_rate}"
+            )
+        self.optimizer.step(rate)
+        self.step += 1
+        self.rate, self.norm = rate, norm
+        self.tally.loss += total * targets
+        self.tally.targets += targets
+        self.tally.steps += 1
+        self.tally.seconds += self.clock.seconds - start
+        self._show(total)
+
+    def _progress(self) -> float:
+        """Which share of the run is over: by steps or by the clock, whichever is further."""
+        by_steps = self.step / self.config.max_steps
+        if not self.config.max_minutes:
+            return by_steps
+        return max(by_steps, self.clock.seconds / (60 * self.config.max_minutes))
+
+    def _out_of_time(self) -> bool:
+        limit = 60 * self.config.max_minutes
+        return bool(limit) and self.clock.seconds >= limit
+
+    def _show(self, loss: float) -> None:
+        speed = self.tally.targets / max(self.tally.seconds, 1e-9)
+        self.log.advance(
+            self.step, self.config.max_steps, f"loss {loss:.3f}  {speed:,.0f} tokens/s"
+        )
+
+    def _write_metrics(self) -> None:
+        tally, self.tally = self.tally, Tally()
+        row = {
+            "loss": tally.loss / max(1, tally.targets),
+            "learning_rate": self.rate,
+            "gradient_norm": self.norm,
+            "tokens_per_second": tally.targets / max(tally.seconds, 1e-9),
+            "seconds": self.clock.seconds,
+        }
+        if epoch := getattr(self.batches, "epoch", None):
+            row["epoch"] = float(epoch)
+        self.log.write(self.step, row)
+        self.last_row = row
+
+    def _evaluate(self) -> None:
+        row = self.last_row
+        line = (
+            f"step {self.step:>6,}  loss {row['loss']:.4f}  {row['tokens_per_second']:,.0f} tokens/s"
+            f"  {in_words(self.clock.seconds)}"
+        )
+        self.model.eval()
+        with torch.no_grad():
+            if self.validate is not None:
+                values = self.validate()
+                self.log.write(self.step, values)
+                line += "".join(f"  {name.replace('_', ' ')} {v:.4f}" for name, v in values.items())
+            self.log.say(line)
+            if self.sample is not None and (shown := self.sample()):
+                self.log.say(shown)
+        self.model.train()
+
+    def _measure_precision(self) -> str:
+        """Time one batch in both formats; the data goes back to where it was."""
+        place: Any = self.batches.state_dict() if hasattr(self.batches, "state_dict") else None
+        generator = torch.get_rng_state()
+        batch = next(self.batches).to(self.device)
+        best, times = faster_precision(self.loss, batch, self.device)
+        self.model.zero_grad(set_to_none=True)
+        torch.set_rng_state(generator)
+        if place is not None:
+            self.batches.load_state_dict(place)  # type: ignore[attr-defined]
+        self.log.say(f"precision: {best} ({times:.1f} × as fast as the other here)")
+        return best
+
+
+class _Interrupts:
+    """Turns the first Ctrl-C or SIGTERM into a wish to stop; a second one acts at once."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self._wish)
+        return self
+
+    def _wish(self, number: int, _: FrameType | None) -> None:
+        self.seen = True
+        signal.signal(number, self.before[number])
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+@torch.no_grad()
+def mean_loss(model: Model, batches: list[Batch]) -> float:
+    """Loss a target, in nats, over given batches, in evaluation mode."""
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    total = sum(model.loss(batch.to(device)).item() for batch in batches)
+    model.train(training)
+    return total / max(1, sum(batch.num_targets for batch in batches))

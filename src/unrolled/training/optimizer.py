@@ -1,0 +1,75 @@
+"""How do gradients become steps? AdamW or Muon, a learning rate that rises and falls, clipping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.training.config import TrainingConfig
+
+
+class Optimizer:
+    """One or two PyTorch optimizers driven by one learning rate.
+
+    Matrices decay, norms, biases and embeddings do not. Muon takes the matrices inside the blocks,
+    its step scaled to AdamW's (Liu et al. 2025, section 2.2), so that one rate fits both.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
+        self.config = config
+        matrices, others = split(model)
+        betas = (0.9, config.beta2)
+        plain = {"params": others, "weight_decay": 0.0}
+        decayed = {"params": matrices, "weight_decay": config.weight_decay}
+        self.parts: list[torch.optim.Optimizer]
+        if config.optimizer == "muon" and matrices:
+            muon = torch.optim.Muon(
+                matrices, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+            )
+            self.parts = [muon, torch.optim.AdamW([plain], betas=betas, fused=True)]
+        else:
+            self.parts = [torch.optim.AdamW([decayed, plain], betas=betas, fused=True)]
+
+    def step(self, learning_rate: float) -> None:
+        """Apply the gradients that the parameters hold, then drop them."""
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = learning_rate
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+
+def split(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """The matrices of linear and recurrent layers; then embeddings, norms and biases."""
+    embeddings = {
+        module.weight for module in model.modules() if isinstance(module, nn.Embedding)
+    }
+    matrices, others = [], []
+    for parameter in model.parameters():
+        inner = parameter.ndim == 2 and parameter not in embeddings
+        (matrices if inner else others).append(parameter)
+    return matrices, others
+
+
+def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
+    """The rate of step `step` (from 0), when a share `progress` of the run is over.
+
+    A linear rise over the warm-up, then a fall to `final_fraction` at progress 1: along a line, or
+    along half a cosine (Loshchilov and Hutter 2017, equation 5).
+    """
+    rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    progress = min(1.0, max(0.0, progress))
+    fall = 1.0 - progress
+    if config.schedule == "cosine":
+        fall = 0.5 * (1.0 + math.cos(math.pi * progress))
+    end = config.final_fraction
+    return config.learning_rate * rise * (end + (1.0 - end) * fall)
+
+
+def clip(parameters: Iterable[Tensor], limit: float) -> float:
+    """Scale the gradients down to the norm `limit` (0: leave them); returns the norm before."""
+    norm = nn.utils.clip_grad_norm_(parameters, limit or math.inf)
+    return float(norm)

@@ -1,0 +1,84 @@
+"""In which number format, and compiled or not? Options that give way, aloud, where they can't run."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import warnings
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from unrolled.errors import BadInput
+from unrolled.models.batch import Batch
+
+Loss = Callable[[Batch], Tensor]
+TRIALS = 3
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" takes a GPU where there is one."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"training.device {name!r} can't be used here: {reason}") from None
+    return device
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """bfloat16 products with float32 weights, or nothing."""
+    if precision == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def faster_precision(loss: Loss, batch: Batch, device: torch.device) -> tuple[str, float]:
+    """Time a step's forward and backward pass in both formats, in turns; the faster one wins.
+
+    Returns its name and how many times faster it is. Gradients made here are for the caller to
+    drop; nothing else is changed.
+    """
+    seconds: dict[str, list[float]] = {"float32": [], "bfloat16": []}
+    for trial in range(TRIALS + 1):
+        for name, times in seconds.items():
+            start = time.perf_counter()
+            with autocast(name, device):
+                value = loss(batch)
+            value.backward()
+            value.item()
+            if trial:
+                times.append(time.perf_counter() - start)
+    medians = {name: median(times) for name, times in seconds.items()}
+    best = min(medians, key=medians.__getitem__)
+    return best, max(medians.values()) / medians[best]
+
+
+def compiled(loss: Loss) -> Loss:
+    """`loss` through torch.compile; at the first failure a warning, and from then on uncompiled."""
+    fast = torch.compile(loss, dynamic=True)
+    state = {"works": True}
+
+    def call(batch: Batch) -> Tensor:
+        if state["works"]:
+            try:
+                return fast(batch)
+            except Exception as error:
+                state["works"] = False
+                torch.compiler.reset()
+                reason = str(error).strip().splitlines()
+                warnings.warn(
+                    f"torch.compile can't run here ({reason[0] if reason else error!r}); "
+                    "training goes on uncompiled",
+                    stacklevel=2,
+                )
+        return loss(batch)
+
+    return call

@@ -1,0 +1,103 @@
+"""What is a run on disk? A folder with weights, config, tokenizer, metrics, and what made them.
+
+    model.safetensors   the final weights
+    config.json         task, architecture, seed and every option
+    environment.json    versions, machine, and the command
+    tokenizer*.json     the tokenizer
+    metrics.jsonl       a line every few steps; tensorboard/ holds the same
+    loss.png            the curve of the loss
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from unrolled.data import Tokenizer
+from unrolled.errors import BadInput, WorkFailed
+from unrolled.models.store import CONFIG, WEIGHTS, read_config, write_json
+from unrolled.training.config import RunConfig
+from unrolled.training.log import EVENTS, METRICS
+
+ENVIRONMENT = "environment.json"
+CURVE = "loss.png"
+FORMAT = 1
+PACKAGES = ("unrolled", "torch", "numpy", "tokenizers", "safetensors", "sacrebleu")
+
+
+def create(
+    folder: Path, config: RunConfig, tokenizer: Tokenizer, command: Sequence[str], *, overwrite: bool
+) -> None:
+    """Make a run's folder and write down all that is known before training.
+
+    Raises `BadInput` if something stands there already; `overwrite` replaces a run, and nothing
+    but a run.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not overwrite:
+            raise BadInput(
+                f"{folder} exists already: choose another --out, or --overwrite replaces the run"
+            )
+        clear(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tokenizer.save(folder)
+    except OSError as error:
+        raise WorkFailed(f"can't write the run folder {folder}: {error}") from error
+    write_json(folder / CONFIG, config.to_json())
+    write_json(folder / ENVIRONMENT, environment(command))
+
+
+def clear(folder: Path) -> None:
+    """Remove a run's own files from its folder. Raises `BadInput` if it is no run's folder."""
+    read_config(folder)
+    for name in (WEIGHTS, METRICS, ENVIRONMENT, CURVE, "tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / EVENTS, ignore_errors=True)
+    (folder / CONFIG).unlink()
+
+
+def environment(command: Sequence[str]) -> dict[str, object]:
+    """Versions of everything that numbers depend on, the machine, and the command."""
+    return {
+        "format": FORMAT,
+        "command": shlex.join(command),
+        "python": platform.python_version(),
+        "packages": {name: installed(name) for name in PACKAGES},
+        "system": platform.platform(),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "torch_capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+    }
+
+
+def installed(name: str) -> str | None:
+    """Version of an installed package."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def processor() -> str:
+    """The processor's own name, where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def load_config(folder: Path) -> RunConfig:
+    """The config of a run. Raises `BadInput` if the folder is none, or of a later format."""
+    return RunConfig.from_json(read_config(folder), folder / CONFIG)
