@@ -64,11 +64,11 @@ class Train(Command):
 
     def train(self, task: str) -> int:
         """Train, then say how well it went and what to try next."""
-        config = RunConfig(
-            task, self.architecture, self.seed, self.model, self.data, self.training
-        )
+        config = RunConfig(task, self.architecture, self.seed, self.model, self.data, self.training)
         folder = self.out or Path("runs") / task
-        trained = train(config, folder, overwrite=self.overwrite, command=["unrolled", *sys.argv[1:]])
+        trained = train(
+            config, folder, overwrite=self.overwrite, command=["unrolled", *sys.argv[1:]]
+        )
         if self.json:
             print_json(as_json(trained))
         else:

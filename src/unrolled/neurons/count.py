@@ -53,7 +53,7 @@ class Classes:
     sizes: list[int]
 
 
-def count(inputs: int, progress: Callable[[int], object] = lambda done: None) -> int:
+def count(inputs: int, progress: Callable[[int], object] = int) -> int:
     """The number of threshold functions of `inputs` inputs, computed.
 
     Args:
@@ -122,10 +122,11 @@ def regular_self_dual(m: int) -> Iterator[int]:
         if not undecided:
             yield true
             continue
-        # Of x and not x, the higher bit: the middle of the order decides most rows at once.
         x = undecided.bit_length() - 1
-        for choice in (x, flip - x):
-            stack.append((true | up[choice], undecided & ~(up[choice] | down[flip - choice])))
+        stack += [
+            (true | up[choice], undecided & ~(up[choice] | down[flip - choice]))
+            for choice in (x, flip - x)
+        ]
 
 
 def from_bits(row: Table) -> int:
@@ -232,7 +233,7 @@ def solve_cones(prefixes: Matrix) -> tuple[Table, Matrix, Matrix]:
 
 
 def cone_weights(constants: Floats, basic: Matrix, m: int) -> Matrix:
-    """The optimal weights, as whole numbers without a common factor, from the tableaus' constants."""
+    """The optimal weights as whole numbers without a common factor, from the constants."""
     differences = np.zeros((len(constants), m), dtype=np.int64)
     k, i = np.nonzero(basic < m)
     differences[k, basic[k, i]] = constants[k, i].astype(np.int64)
@@ -241,7 +242,7 @@ def cone_weights(constants: Floats, basic: Matrix, m: int) -> Matrix:
 
 
 def farkas(values: Floats, slacks: Matrix, rows: int) -> Matrix:
-    """The multipliers a stuck row spells out: a value for each slack; negative slacks are weights."""
+    """The multipliers a stuck row spells out, one a slack; below 0 are the weights' columns."""
     result = np.zeros((len(values), rows), dtype=np.int64)
     k, j = np.nonzero(slacks >= 0)
     result[k, slacks[k, j]] = values[k, j].astype(np.int64)

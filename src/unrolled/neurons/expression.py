@@ -105,6 +105,7 @@ class Parser:
 
     @property
     def token(self) -> Token:
+        """The token at hand."""
         return self.tokens[self.position]
 
     def expression(self) -> Rows:
@@ -115,7 +116,7 @@ class Parser:
         return value
 
     def either(self) -> Rows:
-        """or = xor { "or" xor }, and below it xor = and { "xor" and }, and = not { "and" not }."""
+        """The rules or, xor, and: three chains, the tighter binding inside."""
         self.nesting += 1
         if self.nesting > MAX_NESTING:
             column = self.token.column
@@ -135,7 +136,7 @@ class Parser:
         return value
 
     def negation(self) -> Rows:
-        """not = "not" not | atom."""
+        """The rule not; a loop, so that a long row of "not" is no deep recursion."""
         odd = False
         while self.accept("not"):
             odd = not odd
@@ -163,7 +164,8 @@ class Parser:
         if token.text not in self.shifts:
             known = ", ".join(self.shifts) or "none"
             raise BadInput(
-                f"unknown variable {token.text!r} at column {token.column}; the variables are {known}"
+                f"unknown variable {token.text!r} at column {token.column}; "
+                f"the variables are {known}"
             )
         return (self.rows >> self.shifts[token.text] & 1).astype(np.bool_)
 

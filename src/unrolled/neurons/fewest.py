@@ -43,7 +43,7 @@ def spread(row: int, inputs: int) -> int:
     return sum((row >> i & 1) << 2 * i for i in range(inputs))
 
 
-def pairs(rows: np.ndarray, inputs: int) -> list[tuple[int, int, int]]:  # type: ignore[type-arg]
+def pairs(rows: np.ndarray, inputs: int) -> list[tuple[int, int, int]]:
     """All pairs of different rows with the sum of their inputs."""
     codes = np.array([spread(int(row), inputs) for row in rows], dtype=np.int64)
     a, b = np.triu_indices(len(rows), 1)

@@ -128,7 +128,7 @@ class Leaf:
         self.true, self.false, self.box = true, false, box
 
     def proof(self, total: int) -> Node:
-        """The node of the receipt. What contradicts itself excludes any sum if taken often enough."""
+        """The node of the receipt; a contradiction excludes any sum if it is taken often enough."""
         scale = 1
         while check.leaf_bound(*self.times(scale), self.box) <= total - 1:
             scale *= 2

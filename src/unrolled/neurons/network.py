@@ -58,8 +58,12 @@ class Network:
         return Receipt.prove("neuron.network", self.table.given(), answer, evidence)
 
 
-def network(table: TruthTable) -> Network:
+def network(table: TruthTable, single: Separable | Inseparable | None = None) -> Network:
     """A two-layer network of threshold neurons for the table, with as few hidden ones as found.
+
+    Args:
+        table: the function.
+        single: what `separate` says of it, if that is known already.
 
     Raises:
         WorkFailed: what was found is too large for its receipt to be checked.
@@ -67,7 +71,7 @@ def network(table: TruthTable) -> Network:
     >>> len(network(TruthTable.parse("x1 xor x2")).hidden)
     2
     """
-    single = separate(table)
+    single = single or separate(table)
     if isinstance(single, Separable):
         if not any(single.weights):
             return Network(table, (), ((), single.bias), {})
@@ -197,7 +201,10 @@ class Search:
 
 
 def join(neuron: Neuron, kind: str, rest: Layers) -> Layers:
-    """ "neuron and rest" where the neuron took off false rows, "neuron or rest" where true ones."""
+    """The neuron "and" the rest if it took off false rows, "or" the rest if it took off true ones.
+
+    Its weight on top is just enough to overrule whatever the rest says.
+    """
     hidden, (weights, bias) = rest
     if kind == "0":
         most = bias + sum(weight for weight in weights if weight > 0)  # of the sum on top

@@ -77,7 +77,7 @@ class NeuronProgram:
             self.add(self.false[high], "false")
 
     def sums(self, values: list[int]) -> npt.NDArray[np.int64]:
-        """divisor * (w.x - u) on all oriented rows."""
+        """What divisor * (w.x - u) is on all oriented rows."""
         small = max(map(abs, values), default=0) < 2**56
         result = np.array([-values[-1]], dtype=np.int64 if small else object)
         for weight in reversed(self.oriented(values)):
@@ -131,9 +131,9 @@ class NeuronProgram:
     def evidence(self, multipliers: Multiples) -> tuple[Multiples, Multiples]:
         """Multiples of original true and false rows with equal totals.
 
-        With d the sum of the oriented true rows minus that of the false ones, what the program knows
-        is d <= 0 (a contradiction) or d <= 1 (an optimum), bounds aside. In an increasing table,
-        d < 0 is mended: a false row stays false when an input goes from 1 to 0.
+        With d the sum of the oriented true rows minus that of the false ones, the program knows
+        d <= 0 (a contradiction) or d <= 1 (an optimum), bounds aside. In an increasing table, d < 0
+        is mended: a false row stays false when an input goes from 1 to 0.
         """
         true: Multiples = {}
         false: Multiples = {}
@@ -187,7 +187,7 @@ def fits(inputs: int, bound: int) -> bool:
 
 
 def decreasing(table: TruthTable) -> int:
-    """The inputs a complete table that is monotone in each input decreases in, as a mask of rows."""
+    """The inputs in which a complete monotone table decreases, as a mask of rows."""
     codes = table.codes
     flips = 0
     for bit in range(table.inputs):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import combinations, product
 from typing import Any
 
@@ -67,7 +67,7 @@ class Inseparable:
 def separate(
     table: TruthTable,
     minimal: bool = False,
-    progress: Callable[[int], object] = lambda leaves: None,
+    progress: Callable[[int], object] = int,
 ) -> Separable | Inseparable:
     """Decide whether one threshold neuron computes the table.
 
@@ -84,8 +84,9 @@ def separate(
     """
     ones, zeros = table.mask("1"), table.mask("0")
     if not ones or not zeros:
-        tree = ({"true": {}, "false": {}},) if minimal else None
-        return Separable(table, (0,) * table.inputs, 0 if ones else -1, tree)
+        leaf: dict[str, Any] = {"true": {}, "false": {}}
+        proof = (leaf,) if minimal else None
+        return Separable(table, (0,) * table.inputs, 0 if ones else -1, proof)
     points = four_points(ones, zeros, table.inputs, range(1, 3))
     if points is not None:
         return refutation(table, *points)
@@ -149,6 +150,7 @@ def steps(inputs: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def generate_steps(inputs: int, size: int) -> Iterator[tuple[int, int]]:
+    """The steps, made one by one: for many inputs each is a set of many rows."""
     off = rows_without(inputs)
     everything = (1 << (1 << inputs)) - 1
     for changed in combinations(range(inputs), size):
@@ -160,8 +162,9 @@ def generate_steps(inputs: int, size: int) -> Iterator[tuple[int, int]]:
             yield step, start
 
 
-@lru_cache(maxsize=None)
+@cache
 def all_steps(inputs: int, size: int) -> tuple[tuple[int, int], ...]:
+    """The steps, kept."""
     return tuple(generate_steps(inputs, size))
 
 

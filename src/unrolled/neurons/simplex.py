@@ -23,8 +23,8 @@ Integers = npt.NDArray[Any]
 
 
 def largest_determinant(order: int) -> int:
-    """No k by k matrix of zeros and ones has a larger determinant: (k+1)^((k+1)/2) / 2^k (Hadamard)."""
-    return math.isqrt((order + 1) ** (order + 1)) // 2**order + 1
+    """No k by k matrix of zeros and ones has a larger one: (k+1)^((k+1)/2) / 2^k (Hadamard)."""
+    return math.isqrt((order + 1) ** (order + 1)) // (1 << order) + 1
 
 
 class DualSimplex:

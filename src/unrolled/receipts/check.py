@@ -217,8 +217,9 @@ def describe(value: Any) -> str:
         return repr(value)
     if type(value) is str:
         return shorten(value)
-    names = {dict: "an object", list: "a list"}
-    return names.get(type(value), f"a {type(value).__name__}")
+    if type(value) is dict or type(value) is list:
+        return "an object" if type(value) is dict else "a list"
+    return f"a {type(value).__name__}"
 
 
 def keys(value: Any, path: str, expected: set[str]) -> None:
@@ -516,8 +517,8 @@ def check_fewest(table: str, inputs: int, size: int, evidence: Any) -> None:
         check_inseparable(given, {}, proof)
     elif size == 3:
         keys(proof, "evidence.fewest", {"and", "or"})
-        odd_cycle(table, inputs, proof["and"], "0", "evidence.fewest.and")
-        odd_cycle(table, inputs, proof["or"], "1", "evidence.fewest.or")
+        odd_cycle(table, proof["and"], "0", "evidence.fewest.and")
+        odd_cycle(table, proof["or"], "1", "evidence.fewest.or")
     else:
         keys(proof, "evidence.fewest", set())
         if size > 3:
@@ -526,7 +527,7 @@ def check_fewest(table: str, inputs: int, size: int, evidence: Any) -> None:
             raise Refuted("evidence.fewest: a constant table needs no hidden neuron")
 
 
-def odd_cycle(table: str, inputs: int, value: Any, symbol: str, path: str) -> None:
+def odd_cycle(table: str, value: Any, symbol: str, path: str) -> None:
     """An odd number of [a, u, v]: a + (the next a) = u + v; each a is `symbol`, u and v are not."""
     if type(value) is not list or len(value) % 2 == 0 or len(value) > MAX_ROWS:
         raise Malformed(at(path, f"expected a list of odd length up to {MAX_ROWS:,}"))

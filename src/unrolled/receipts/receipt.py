@@ -111,7 +111,7 @@ class Receipt:
         except OSError as error:
             raise BadInput(f"can't write {path}: {error.strerror}; choose another place") from None
         try:
-            with open(descriptor, "w", encoding="ascii") as file:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(self.to_json())
             Path(temporary).replace(path)
         except OSError as error:
@@ -120,5 +120,5 @@ class Receipt:
             Path(temporary).unlink(missing_ok=True)
 
     def check(self) -> str:
-        """The claim, once the checker has verified it; raises `check.Refuted` if it doesn't hold."""
+        """The claim, once verified; raises `check.Refuted` if the receipt doesn't hold."""
         return check.check(self.document())
