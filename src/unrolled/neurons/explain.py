@@ -103,7 +103,7 @@ def explain_inseparable(answer: Inseparable) -> Iterable[str]:
 
 
 def weight_names(table: TruthTable) -> str:
-    """ "w1 for x1, w2 for x2", or the short form for many."""
+    """As in "w1 for x1, w2 for x2"; the short form for many."""
     if table.inputs > SHOWN_NAMES:
         return f"w1, ..., w{table.inputs} for {table.names[0]}, ..., {table.names[-1]}"
     return ", ".join(f"w{i + 1} for {name}" for i, name in enumerate(table.names))
@@ -132,7 +132,7 @@ def total_sum(answer: Inseparable) -> str:
 
 
 def count_of(multiples: dict[int, int]) -> str:
-    """ "2 inequalities", saying if some are taken more than once."""
+    """As in "2 inequalities"; says if some are taken more than once."""
     times = sum(multiples.values())
     extra = "" if times == len(multiples) else " (with their repetitions)"
     return f"{times} inequalities{extra}"
@@ -164,7 +164,5 @@ def explain_network(answer: Network) -> Iterable[str]:
             [],
             [],
             ["no single neuron computes the table (see above)."],
-            [
-                "cycle of rows, neighbours of which no neuron gets right together, is in the receipt."
-            ],
+            ["cycle of rows is in the receipt whose neighbours no neuron gets right together."],
         )[size]

@@ -3,8 +3,8 @@
 Branch and bound (Land and Doig 1960) over the linear program of `program.py`. Its optimum bounds
 the sum from below; where that isn't whole, a weight w_i = 2.5 splits the search into w_i <= 2 and
 w_i >= 3. The tree that is left is the proof: each leaf carries the exact dual of its program, and
-`receipts/check.py` (`check_minimal`) states the inequality that a leaf proves. Up to 7 inputs the
-program's optimum has always been whole, and the tree is one leaf.
+`receipts/check.py` (`check_minimal`) states the inequality that a leaf proves. For complete tables
+of up to 7 inputs the optimum has always been whole, and the tree is one leaf.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from unrolled.neurons.truth_table import TruthTable
 from unrolled.receipts import check
 
 Node = dict[str, Any]
-Box = tuple[tuple[float, float], ...]
+Box = tuple[tuple[int | float, int | float], ...]
 Multipliers = tuple[dict[int, Fraction], dict[int, Fraction]]
 
 

@@ -353,7 +353,7 @@ def check_minimal(inputs: int, table: str, total: int, nodes: Any) -> None:
     if type(nodes) is not list:
         raise Malformed(at("evidence.minimal", f"expected a list, got {describe(nodes)}"))
     budget = MAX_MULTIPLIERS
-    waiting: list[tuple[tuple[float, float], ...]] = [((-math.inf, math.inf),) * inputs]
+    waiting: list[tuple[tuple[int | float, int | float], ...]] = [((-math.inf, math.inf),) * inputs]
     for index, node in enumerate(nodes):
         path = f"evidence.minimal[{index}]"
         if not waiting:
@@ -382,7 +382,9 @@ def check_minimal(inputs: int, table: str, total: int, nodes: Any) -> None:
 
 
 def leaf_bound(
-    true: dict[int, Fraction], false: dict[int, Fraction], box: Sequence[tuple[float, float]]
+    true: dict[int, Fraction],
+    false: dict[int, Fraction],
+    box: Sequence[tuple[int | float, int | float]],
 ) -> Fraction | float:
     """The lower bound on sum |w_i| that the multipliers prove for weights in the box."""
     scale = math.lcm(*(value.denominator for value in (*true.values(), *false.values())))
