@@ -86,7 +86,7 @@ def strange(value: Any, rng: random.Random) -> Any:
         ]
         near += [value[::-1], re.sub(r"\d+", lambda m: str(int(m[0]) + 1), value), value.upper()]
     elif isinstance(value, list) and value:
-        near = [value[::-1], value[:-1], value + value[-1:], value + [0], value[1:]]
+        near = [value[::-1], value[:-1], value + value[-1:], [*value, 0], value[1:]]
     elif isinstance(value, dict) and value:
         key = rng.choice(list(value))
         less = {k: v for k, v in value.items() if k != key}

@@ -100,7 +100,7 @@ class Search:
     def leaf(self, multiples: tuple[Multiples, Multiples], divisor: int, box: Box) -> Leaf:
         """A leaf, within the budget of a receipt."""
         self.leaves += 1
-        self.budget -= 1 + len(multiples[0]) + len(multiples[1])
+        self.budget -= 2 + len(multiples[0]) + len(multiples[1])  # a leaf and a split
         if self.budget < 0:
             found = "none found" if self.best is None else f"best found {self.total}"
             raise WorkFailed(

@@ -37,7 +37,7 @@ MAX_DIGITS = 1_000  # of one number
 MAX_INPUTS = 20  # of a neuron: a table has 2^inputs rows
 MAX_WEIGHT = 2**62  # 20 inputs never need a weight above 2^31 (Muroga 1971)
 MAX_ROWS = 4_096  # in one refutation: inputs + 2 always suffice (Carathéodory)
-MAX_MULTIPLIERS = 50_000  # in all leaves of a proof of minimality
+MAX_MULTIPLIERS = 50_000  # and nodes, in a proof of minimality
 MAX_FRACTION_DIGITS = 60  # above and below the line
 MAX_EVALUATIONS = 2**21  # rows times neurons of a network
 
@@ -358,6 +358,11 @@ def check_minimal(inputs: int, table: str, total: int, nodes: Any) -> None:
         path = f"evidence.minimal[{index}]"
         if not waiting:
             raise Malformed(at(path, "the tree is complete before this node"))
+        budget -= 1
+        if budget < 0:
+            raise Malformed(
+                f"evidence.minimal: more than {MAX_MULTIPLIERS:,} multipliers and nodes"
+            )
         box = waiting.pop()
         if type(node) is dict and "input" in node:
             keys(node, path, {"at_most", "input"})
@@ -372,9 +377,7 @@ def check_minimal(inputs: int, table: str, total: int, nodes: Any) -> None:
             keys(node, path, {"false", "true"})
             true = dict(table_rows(table, "1", node["true"], f"{path}.true", positive_fraction))
             false = dict(table_rows(table, "0", node["false"], f"{path}.false", positive_fraction))
-            budget -= 1 + len(true) + len(false)
-            if budget < 0:
-                raise Malformed(f"evidence.minimal: more than {MAX_MULTIPLIERS:,} multipliers")
+            budget -= len(true) + len(false)
             if leaf_bound(true, false, box) <= total - 1:
                 raise Refuted(at(path, f"its multipliers don't exclude a sum of |w| below {total}"))
     if waiting:

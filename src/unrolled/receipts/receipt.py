@@ -7,9 +7,9 @@ sorted keys, no spaces, ASCII, one newline at the end; equal receipts are equal 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,18 +106,16 @@ class Receipt:
             BadInput: the file can't be written there.
         """
         path = Path(path)
+        # Not tempfile: that makes files only their owner can read.
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        except OSError as error:
-            raise BadInput(f"can't write {path}: {error.strerror}; choose another place") from None
-        try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(self.to_json())
-            Path(temporary).replace(path)
+            partial.write_text(self.to_json(), encoding="ascii")
+            partial.replace(path)
         except OSError as error:
             raise BadInput(f"can't write {path}: {error.strerror}; choose another place") from None
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink()
 
     def check(self) -> str:
         """The claim, once verified; raises `check.Refuted` if the receipt doesn't hold."""

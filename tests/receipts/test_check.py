@@ -1,0 +1,522 @@
+"""Does the checker accept what is proved, and refuse everything else with its reason?"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from unrolled.neurons import TruthTable, separate
+from unrolled.receipts import check
+
+CHECKER = Path(check.__file__)
+
+AND = {
+    "receipt": 1,
+    "kind": "neuron.separable",
+    "claim": "One threshold neuron computes this truth table of 2 inputs.",
+    "given": {"inputs": 2, "table": "0001"},
+    "answer": {"weights": [1, 1], "bias": -2},
+    "evidence": {},
+}
+LEAST = {
+    **AND,
+    "claim": "One threshold neuron computes this truth table of 2 inputs, and none with integer "
+    "weights of a smaller sum of |w| than 2 does.",
+    "evidence": {"minimal": [{"true": {"3": "2"}, "false": {"1": "1", "2": "1"}}]},
+}
+XOR = {
+    "receipt": 1,
+    "kind": "neuron.inseparable",
+    "claim": "No threshold neuron computes this truth table of 2 inputs.",
+    "given": {"inputs": 2, "table": "0110"},
+    "answer": {},
+    "evidence": {"true": {"1": 1, "2": 1}, "false": {"0": 1, "3": 1}},
+}
+NET = {
+    "receipt": 1,
+    "kind": "neuron.network",
+    "claim": "A network of 2 hidden threshold neurons and one on top computes this truth table of "
+    "2 inputs, and no network with fewer hidden neurons does.",
+    "given": {"inputs": 2, "table": "0110"},
+    "answer": {
+        "hidden": [{"weights": [1, 1], "bias": -1}, {"weights": [-1, -1], "bias": 1}],
+        "output": {"weights": [1, 1], "bias": -2},
+    },
+    "evidence": {"fewest": XOR["evidence"]},
+}
+PARITY = {
+    "receipt": 1,
+    "kind": "neuron.network",
+    "claim": "A network of 3 hidden threshold neurons and one on top computes this truth table of "
+    "3 inputs, and no network with fewer hidden neurons does.",
+    "given": {"inputs": 3, "table": "01101001"},
+    "answer": {
+        "hidden": [{"weights": [1, 1, 1], "bias": -k} for k in (1, 2, 3)],
+        "output": {"weights": [1, -1, 1], "bias": -1},
+    },
+    "evidence": {
+        "fewest": {
+            "and": [[0, 1, 2], [3, 7, 1], [5, 4, 1]],
+            "or": [[1, 0, 3], [2, 6, 0], [4, 5, 0]],
+        }
+    },
+}
+EXAMPLES = [AND, LEAST, XOR, NET, PARITY]
+
+
+def changed(document, *changes):
+    """The document with (path, value) put in, the path as in messages: "answer.weights.0"."""
+    result = copy.deepcopy(document)
+    for path, value in changes:
+        *parents, last = path.split(".")
+        place = result
+        for key in parents:
+            place = place[int(key) if isinstance(place, list) else key]
+        place[int(last) if isinstance(place, list) else last] = value
+    return result
+
+
+def refusal(document):
+    """Why the checker refuses: (status, reason)."""
+    text = document if isinstance(document, str) else json.dumps(document)
+    with pytest.raises((check.Refuted, check.Malformed)) as caught:
+        check.check(check.parse(text))
+    return "refuted" if caught.type is check.Refuted else "unreadable", str(caught.value)
+
+
+def uninstrumented():
+    """The checker without the type checks that the test run puts into the package."""
+    spec = importlib.util.spec_from_file_location("check_alone", CHECKER)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["check_alone"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("document", EXAMPLES, ids=lambda d: d["claim"][:40])
+def test_a_receipt_that_holds_is_accepted(document):
+    assert check.check(check.parse(json.dumps(document))) == document["claim"]
+
+
+WRONG = {
+    "a bias off by one": (AND, [("answer.bias", -3)], "row 3 of the table is 1"),
+    "a bias off by one the other way": (AND, [("answer.bias", -1)], "row 1 of the table is 0"),
+    "another table": (AND, [("given.table", "0111")], "row 1 of the table is 1"),
+    "swapped weights": (
+        AND,
+        [("given.table", "0010"), ("answer.weights", [-1, 1]), ("answer.bias", -1)],
+        "row 1",
+    ),
+    "swapped rows": (
+        XOR,
+        [("evidence", {"true": {"0": 1, "3": 1}, "false": {"1": 1, "2": 1}})],
+        "row 0 is 0 in the table, not 1",
+    ),
+    "a don't-care row in the evidence": (XOR, [("given.table", "01*0")], "row 2 is *"),
+    "a row beyond the table": (XOR, [("evidence.true", {"1": 1, "4": 1})], "no row 4"),
+    "unequal totals": (XOR, [("evidence.true", {"1": 2, "2": 1})], "different totals"),
+    "unequal sums": (
+        XOR,
+        [("given.table", "0111"), ("evidence", {"true": {"1": 1}, "false": {"0": 1}})],
+        "differ in input 2",
+    ),
+    "no rows": (XOR, [("evidence", {"true": {}, "false": {}})], "without rows"),
+    "a claim that says more": (
+        AND,
+        [("claim", LEAST["claim"])],
+        "what is proved is: One threshold neuron computes this truth table of 2 inputs.",
+    ),
+    "a claim that says less": (LEAST, [("claim", AND["claim"])], "what is proved is"),
+    "a claim about another number": (AND, [("claim", AND["claim"].replace("2", "3"))], "claim"),
+    "weights that aren't the least": (
+        LEAST,
+        [
+            ("answer", {"weights": [2, 1], "bias": -3}),
+            ("claim", LEAST["claim"].replace("2 d", "3 d")),
+        ],
+        "don't exclude a sum of |w| below 3",
+    ),
+    "a weaker dual": (LEAST, [("evidence.minimal.0.true.3", "1")], "different totals"),
+    "multipliers all halved": (
+        LEAST,
+        [("evidence.minimal.0", {"true": {"3": "1"}, "false": {"1": "1/2", "2": "1/2"}})],
+        "don't exclude",
+    ),
+    "a dual too steep": (
+        LEAST,
+        [("evidence.minimal.0", {"true": {"3": "20"}, "false": {"1": "10", "2": "10"}})],
+        "don't exclude",
+    ),
+    "a network with a wrong top": (NET, [("answer.output.bias", -1)], "row 0 of the table is 0"),
+    "a network of another table": (NET, [("given.table", "0111")], "row 3 of the table is 1"),
+    "three hidden neurons where two do": (
+        PARITY,
+        [
+            ("given", {"inputs": 3, "table": "01111110"}),
+            ("answer.output", {"weights": [1, 0, -1], "bias": -1}),
+        ],
+        "the rows aren't",
+    ),
+    "a cycle that isn't one": (PARITY, [("evidence.fewest.and.0", [0, 1, 4])], "row 0 + row 3"),
+    "fewer than four hidden": (
+        PARITY,
+        [
+            ("answer.hidden", [*PARITY["answer"]["hidden"], {"weights": [0, 0, 0], "bias": 0}]),
+            ("answer.output.weights", [1, -1, 1, 0]),
+            ("claim", PARITY["claim"].replace("A network of 3", "A network of 4")),
+            ("evidence.fewest", {}),
+        ],
+        "no proof here for more than 3",
+    ),
+    "one hidden neuron for a constant": (
+        NET,
+        [
+            ("given.table", "0000"),
+            (
+                "answer",
+                {
+                    "hidden": [{"weights": [0, 0], "bias": 0}],
+                    "output": {"weights": [0], "bias": -1},
+                },
+            ),
+            ("evidence.fewest", {}),
+        ],
+        "a constant table needs no hidden neuron",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_false_receipt_is_refuted_with_the_reason(name):
+    document, changes, reason = WRONG[name]
+    status, said = refusal(changed(document, *changes))
+    assert status == "refuted"
+    assert reason in said
+
+
+MALFORMED = {
+    "a negative multiplicity": (
+        XOR,
+        [("evidence.true.1", -1)],
+        "evidence.true.1: expected 1..",
+    ),
+    "a multiplicity of zero": (XOR, [("evidence.true.1", 0)], "evidence.true.1: expected 1.."),
+    "true for 1": (
+        XOR,
+        [("evidence.true.1", True)],
+        "evidence.true.1: expected a whole number, got true",
+    ),
+    "a boolean weight": (AND, [("answer.weights.0", True)], "answer.weights[0]: expected a whole"),
+    "a float weight": (
+        AND,
+        [("answer.weights.1", 1.0)],
+        "answer.weights[1]: expected a whole number, got 1.0",
+    ),
+    "a boolean bias": (
+        AND,
+        [("answer.bias", False)],
+        "answer.bias: expected a whole number, got false",
+    ),
+    "a weight as text": (AND, [("answer.weights.0", "1")], "got '1'"),
+    "too few weights": (
+        AND,
+        [("answer.weights", [1])],
+        "answer.weights: expected 2 entries, got 1",
+    ),
+    "10^9 inputs": (AND, [("given.inputs", 10**9)], "given.inputs: expected 0..20, got 1000000000"),
+    "a boolean number of inputs": (AND, [("given.inputs", True)], "given.inputs: expected a whole"),
+    "a table too long": (AND, [("given.table", "00010001")], "expected 4 rows, got 8"),
+    "a table too short": (AND, [("given.table", "")], "expected 4 rows, got 0"),
+    "a table of other signs": (AND, [("given.table", "0021")], 'only "0", "1" and "*"'),
+    "a table of other digits": (AND, [("given.table", "٠٠٠١")], 'only "0", "1" and "*"'),
+    "a row written another way": (XOR, [("evidence.true", {"01": 1, "2": 1})], "'01' is not a row"),
+    "a row in other digits": (XOR, [("evidence.true", {"١": 1, "2": 1})], "is not a row number"),
+    "a row with a sign": (XOR, [("evidence.true", {"+1": 1, "2": 1})], "'+1' is not a row"),
+    "an endless row": (XOR, [("evidence.true", {"1" * 5000: 1, "2": 1})], "is not a row number"),
+    "an unknown key": (AND, [("given.names", ["a", "b"])], "given.names: unknown key"),
+    "an unknown key on top": (AND, [("signed", "me")], "signed: unknown key"),
+    "evidence of another kind": (AND, [("evidence", XOR["evidence"])], "evidence.minimal: missing"),
+    "another version": (AND, [("receipt", 2)], "receipt: expected 1, got 2"),
+    "a version that is true": (AND, [("receipt", True)], "receipt: expected 1, got true"),
+    "another kind": (AND, [("kind", "neuron.magic")], "kind: 'neuron.magic' isn't one of"),
+    "a kind that is a list": (AND, [("kind", [])], "kind: expected text, got a list"),
+    "an answer to no question": (XOR, [("answer.weights", [])], "answer.weights: unknown key"),
+    "a fraction not in lowest terms": (
+        LEAST,
+        [("evidence.minimal.0.true.3", "4/2")],
+        "in lowest terms",
+    ),
+    "a fraction over nothing": (LEAST, [("evidence.minimal.0.true.3", "2/0")], "lowest terms"),
+    "a fraction as a number": (LEAST, [("evidence.minimal.0.true.3", 2)], "lowest terms"),
+    "a negative multiplier": (LEAST, [("evidence.minimal.0.true.3", "-2")], "positive fraction"),
+    "an endless fraction": (LEAST, [("evidence.minimal.0.true.3", "1" * 900)], "lowest terms"),
+    "a leaf too many": (
+        LEAST,
+        [("evidence.minimal", LEAST["evidence"]["minimal"] * 2)],
+        "complete before",
+    ),
+    "no leaf": (LEAST, [("evidence.minimal", [])], "the tree is incomplete"),
+    "half a tree": (
+        LEAST,
+        [("evidence.minimal", [{"input": 1, "at_most": 0}, *LEAST["evidence"]["minimal"]])],
+        "the tree is incomplete",
+    ),
+    "a split that loses a case": (
+        LEAST,
+        [
+            (
+                "evidence.minimal",
+                [
+                    {"input": 1, "at_most": 0},
+                    {"input": 1, "at_most": 1},
+                    *LEAST["evidence"]["minimal"] * 3,
+                ],
+            )
+        ],
+        "at_most 1 doesn't split -inf..0",
+    ),
+    "a split of no input": (
+        LEAST,
+        [("evidence.minimal", [{"input": 0, "at_most": 0}])],
+        "minimal[0].input: expected 1..2",
+    ),
+    "a leaf that is a number": (LEAST, [("evidence.minimal", [7])], "expected an object, got 7"),
+    "a leaf without rows": (
+        LEAST,
+        [("evidence.minimal", [{"true": 1, "false": {}}])],
+        "true: expected",
+    ),
+    "a cycle of even length": (PARITY, [("evidence.fewest.and", [[0, 1, 2], [3, 7, 1]])], "odd"),
+    "a cycle of no rows": (PARITY, [("evidence.fewest.and", [])], "odd"),
+    "a cycle off the table": (PARITY, [("evidence.fewest.and.0", [0, 1, 8])], "expected 0..7"),
+    "a hidden layer that is text": (
+        NET,
+        [("answer.hidden", "many")],
+        "answer.hidden: expected a list",
+    ),
+    "a hidden neuron that is a list": (
+        NET,
+        [("answer.hidden.0", [])],
+        "answer.hidden[0]: expected",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_what_has_not_the_form_of_its_kind_is_unreadable_and_the_path_is_named(name):
+    document, changes, reason = MALFORMED[name]
+    status, said = refusal(changed(document, *changes))
+    assert status == "unreadable"
+    assert reason in said
+
+
+TEXTS = {
+    "nothing": ("", "empty"),
+    "a blank": (" \n", "empty"),
+    "no JSON": ("receipt", "not JSON: Expecting value at line 1 column 1"),
+    "two documents": (json.dumps(AND) * 2, "not JSON: Extra data"),
+    "a list": ("[]", "a receipt is a JSON object, not a list"),
+    "null": ("null", "not null"),
+    "a byte order mark": ("\ufeff" + json.dumps(AND), "not JSON"),
+    "a duplicate key": (
+        json.dumps(AND)[:-1] + ', "kind": "neuron.separable"}',
+        "'kind' appears more",
+    ),
+    "a duplicate key far inside": (
+        json.dumps(XOR).replace('"1": 1', '"1": 1, "1": 1'),
+        "evidence.true: the key '1' appears more than once",
+    ),
+    "NaN": (json.dumps(AND).replace("-2", "NaN"), "answer.bias: NaN is not a number"),
+    "infinity": (json.dumps(AND).replace("-2", "-Infinity"), "answer.bias: -Infinity"),
+    "beyond binary64": (json.dumps(AND).replace("-2", "1e999"), "answer.bias: 1e999 is beyond"),
+    "a number of 100,000 digits": (
+        json.dumps(AND).replace("-2", "-" + "9" * 10**5),
+        "100,001 characters",
+    ),
+    "a float of 100,000 digits": (
+        json.dumps(AND).replace("-2", "0." + "9" * 10**5),
+        "100,002 characters",
+    ),
+    "half a surrogate pair": (
+        json.dumps(AND).replace('"0001"', r'"000\ud800"'),
+        "given.table: half a",
+    ),
+    "half a surrogate pair in a key": (
+        json.dumps(AND).replace('"table"', r'"tabl\udfff"'),
+        "half a",
+    ),
+    "100 lists within lists": (json.dumps(AND).replace("-2", "[" * 100 + "]" * 100), "32 deep"),
+    "100,000 lists within lists": (
+        json.dumps(AND).replace("-2", "[" * 10**5 + "]" * 10**5),
+        "32 deep",
+    ),
+    "100,000 objects within objects": ('{"a":' * 10**5, "32 deep"),
+    "a million values": (
+        json.dumps(AND).replace("[1, 1]", "[" + "1," * 10**6 + "1]"),
+        "500,000 values",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_text_that_is_no_receipt_is_refused_within_a_second(name):
+    text, reason = TEXTS[name]
+    plain = uninstrumented()
+    started = time.process_time()
+    with pytest.raises(plain.Malformed, match=re.escape(reason)):
+        plain.parse(text)
+    assert time.process_time() - started < 1
+
+
+def test_the_largest_receipts_within_budget_are_refused_within_a_second():
+    many = "[" + "1.5," * 400_000 + "1]"
+    rows = {str(row): 1 for row in range(4096)}
+    big = {"inputs": 20, "table": "0" * (2**20 - 1) + "1"}
+    leaf = {"true": {"3": "9/7"}, "false": {"1": f"1/{10**59 + 1}"}}
+    hostile = [
+        json.dumps(AND).replace("[1, 1]", many),
+        json.dumps(changed(AND, ("given", big), ("answer.weights", [2**62] * 20))),
+        json.dumps(changed(XOR, ("given", big), ("evidence", {"true": rows, "false": rows}))),
+        json.dumps(
+            changed(LEAST, ("evidence.minimal", [{"input": 1, "at_most": k} for k in range(10**5)]))
+        ),
+        json.dumps(changed(LEAST, ("evidence.minimal", [leaf] * 50_000))),
+        json.dumps(
+            changed(
+                AND,
+                ("given", big),
+                ("answer", {"weights": [1] * 20, "bias": -20}),
+                ("evidence", {"minimal": [{"input": 1, "at_most": -k} for k in range(10**5)]}),
+            )
+        ),
+        json.dumps(
+            changed(
+                NET,
+                ("given", {"inputs": 15, "table": "1" * 2**15}),
+                ("answer.hidden", [{"weights": [2**61] * 15, "bias": -1}] * 63),
+                ("answer.output.weights", [-1] * 63),
+            )
+        ),
+    ]
+    for text in hostile:
+        plain = uninstrumented()
+        started = time.process_time()
+        with pytest.raises((plain.Refuted, plain.Malformed)):
+            plain.check(plain.parse(text))
+        assert time.process_time() - started < 1
+
+
+def test_a_large_network_is_refused_before_it_is_run():
+    document = changed(NET, ("answer.hidden", NET["answer"]["hidden"] * 300_000))
+    with pytest.raises(check.Malformed, match="rows times neurons"):
+        check.check(document)
+
+
+def test_a_document_made_in_python_with_values_json_has_not_is_unreadable():
+    for path, value in (("answer.bias", 10**5000), ("answer.weights", (1, 1)), ("kind", 3)):
+        with pytest.raises(check.Malformed):
+            check.check(changed(AND, (path, value)))
+    with pytest.raises(check.Malformed):
+        check.check({})
+
+
+def test_a_minimum_found_by_splitting_holds_and_every_leaf_is_needed():
+    table = TruthTable.from_values([13 * a + 10 * b + 8 * c + 6 * d + 4 * e + 4 * f + 2 * g + h >= 32
+        for a in (0, 1) for b in (0, 1) for c in (0, 1) for d in (0, 1)
+        for e in (0, 1) for f in (0, 1) for g in (0, 1) for h in (0, 1)])  # fmt: skip
+    document = separate(table, minimal=True).receipt().document()
+    tree = document["evidence"]["minimal"]
+    assert len(tree) == 3
+    assert "smaller sum of |w| than 48" in check.check(document)
+    for leaf in (1, 2):
+        root_alone = changed(document, ("evidence.minimal", [tree[leaf]]))
+        assert refusal(root_alone)[0] == "refuted"
+    exchanged = changed(document, ("evidence.minimal", [tree[0], tree[2], tree[1]]))
+    assert refusal(exchanged)[0] == "refuted"
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_files_are_read_or_refused_in_one_line(tmp_path):
+    good, binary, big = tmp_path / "and.json", tmp_path / "binary", tmp_path / "big"
+    good.write_text(json.dumps(AND), "utf-8")
+    binary.write_bytes(bytes(range(256)))
+    with big.open("wb") as file:
+        file.truncate(10**9)
+    (tmp_path / "empty").touch()
+    os.mkfifo(tmp_path / "pipe")
+    expected = {
+        good: ("holds", AND["claim"]),
+        binary: ("unreadable", "not UTF-8 text (byte 129)"),
+        big: ("unreadable", "1,000,000,000 bytes; a receipt has at most 16,777,216"),
+        tmp_path / "empty": ("unreadable", "empty; a receipt is a JSON object"),
+        tmp_path / "pipe": ("unreadable", "not a regular file"),
+        tmp_path: ("unreadable", "not a regular file"),
+        tmp_path / "none": ("unreadable", "can't be opened (No such file or directory)"),
+        tmp_path / "a\0b": ("unreadable", "can't be opened (embedded null byte)"),
+        Path("/dev/zero"): ("unreadable", "not a regular file"),
+    }
+    started = time.perf_counter()
+    for path, (status, text) in expected.items():
+        verdict = check.check_file(path)
+        assert (verdict.status, verdict.text) == (status, text)
+    assert time.perf_counter() - started < 5
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """The checker copied out of the package, run by an interpreter that sees nothing else."""
+    shutil.copy(CHECKER, tmp_path / "check.py")
+
+    def run(*files):
+        command = [sys.executable, "-I", "-W", "error", tmp_path / "check.py", *files]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    return run
+
+
+def test_the_checker_runs_alone_and_its_exit_code_tells(alone, tmp_path):
+    (tmp_path / "and.json").write_text(json.dumps(AND), "utf-8")
+    (tmp_path / "false.json").write_text(json.dumps(changed(AND, ("answer.bias", 0))), "utf-8")
+    (tmp_path / "text").write_text("hello", "utf-8")
+    result = alone("and.json")
+    assert result.returncode == 0
+    assert result.stdout == f"holds: and.json: {AND['claim']}\n"
+    assert alone("and.json", "false.json").returncode == 1
+    result = alone("and.json", "false.json", "text")
+    assert result.returncode == 2
+    assert [line.split(":")[0] for line in result.stdout.splitlines()] == [
+        "holds",
+        "refuted",
+        "unreadable",
+    ]
+    assert result.stderr == ""
+    assert alone().returncode == 2
+    assert alone("--help").returncode == 0
+
+
+def test_the_checker_imports_the_standard_library_alone():
+    names = set()
+    for line in CHECKER.read_text("utf-8").splitlines():
+        if line.startswith(("import ", "from ")):
+            names.add(line.split()[1].split(".")[0])
+    assert names <= set(sys.stdlib_module_names)
+
+
+def test_nothing_in_a_file_reaches_the_terminal_raw(tmp_path):
+    path = tmp_path / "evil.json"
+    path.write_text(json.dumps({**AND, "\x1b[31mred\n": 1, "kind": "\x1b]0;title\x07"}), "utf-8")
+    verdict = check.check_file(path)
+    assert verdict.status == "unreadable"
+    assert verdict.text.isprintable()
