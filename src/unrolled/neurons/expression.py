@@ -17,7 +17,7 @@ Values are NumPy arrays over all rows at once; nothing is ever handed to `eval`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,8 @@ from unrolled.errors import BadInput
 
 Rows = npt.NDArray[np.bool_]
 
-MAX_NESTING = 100
+MAX_NESTING = 60  # each level costs a few frames of Python's stack
+BINARY = {"or": (0, np.logical_or), "xor": (1, np.logical_xor), "and": (2, np.logical_and)}
 SIGNS = {"|": "or", "^": "xor", "&": "and", "~": "not"}
 CALLS = ("majority", "parity", "at_least")
 WORDS = ("or", "xor", "and", "not", "true", "false", *CALLS)
@@ -110,29 +111,24 @@ class Parser:
 
     def expression(self) -> Rows:
         """The whole text."""
-        value = self.either()
+        value = self.binary()
         if self.token.text:
             raise self.unexpected()
         return value
 
-    def either(self) -> Rows:
-        """The rules or, xor, and: three chains, the tighter binding inside."""
+    def binary(self, loosest: int = 0) -> Rows:
+        """The rules or, xor, and, from the one that binds as `loosest` on (precedence climbing)."""
         self.nesting += 1
         if self.nesting > MAX_NESTING:
-            column = self.token.column
-            raise BadInput(f"more than {MAX_NESTING} parentheses nested at column {column}")
-        value = self.chain(
-            "or", lambda: self.chain("xor", lambda: self.chain("and", self.negation))
-        )
+            raise BadInput(f"nested more than {MAX_NESTING} deep at column {self.token.column}")
+        value = self.negation()
+        while self.token.text in BINARY:
+            binding, join = BINARY[self.token.text]
+            if binding < loosest:
+                break
+            self.position += 1
+            value = join(value, self.binary(binding + 1))
         self.nesting -= 1
-        return value
-
-    def chain(self, word: str, operand: Callable[[], Rows]) -> Rows:
-        """Operands with the same binary operator between them."""
-        join = {"or": np.logical_or, "xor": np.logical_xor, "and": np.logical_and}[word]
-        value = operand()
-        while self.accept(word):
-            value = join(value, operand())
         return value
 
     def negation(self) -> Rows:
@@ -171,7 +167,7 @@ class Parser:
 
     def group(self, opening: Token) -> Rows:
         """The rest of a parenthesis."""
-        value = self.either()
+        value = self.binary()
         if not self.accept(")"):
             raise self.unexpected(f"the '(' at column {opening.column} isn't closed")
         return value
@@ -189,9 +185,9 @@ class Parser:
             least = int(number.text[:9])
             self.position += 1
             self.expect(",")
-        values = [self.either()]
+        values = [self.binary()]
         while self.accept(","):
-            values.append(self.either())
+            values.append(self.binary())
         self.expect(")")
         ones = np.sum(values, axis=0, dtype=np.int64)
         if name == "parity":

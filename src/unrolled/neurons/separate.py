@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.neurons.minimal import prove_minimal
+from unrolled.neurons.neuron import ThresholdNeuron
 from unrolled.neurons.program import Multiples, NeuronProgram, integer_neuron
 from unrolled.neurons.truth_table import TruthTable
 from unrolled.receipts import Receipt
@@ -39,6 +40,10 @@ class Separable:
     weights: tuple[int, ...]
     bias: int
     tree: tuple[dict[str, Any], ...] | None = None
+
+    def neuron(self) -> ThresholdNeuron:
+        """The neuron, to run on arrays and tensors."""
+        return ThresholdNeuron(self.weights, self.bias)
 
     def receipt(self) -> Receipt:
         """The receipt, kind `neuron.separable`, already checked."""

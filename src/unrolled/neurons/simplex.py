@@ -21,6 +21,8 @@ import numpy.typing as npt
 
 Integers = npt.NDArray[Any]
 
+PATIENCE = 50  # pivots a column by the quick rule, before the one that can't cycle
+
 
 def largest_determinant(order: int) -> int:
     """No k by k matrix of zeros and ones has a larger one: (k+1)^((k+1)/2) / 2^k (Hadamard)."""
@@ -76,7 +78,7 @@ class DualSimplex:
         If nothing satisfies the rows: nonnegative multipliers of rows, {k: y_k}, such that
         sum y_k (A_k x) <= 0 for all x >= 0 while sum y_k b_k > 0.
         """
-        patience = 50 * self.tableau.shape[1]
+        patience = PATIENCE * self.tableau.shape[1]
         while True:
             constants = self.tableau[1:, 0]
             negative = np.flatnonzero(constants < 0)
