@@ -51,6 +51,7 @@ def test_functions_refuted_only_by_rows_that_differ_in_many_inputs():
 
     nine = next(iter(enumerate_classes(8)))
     halves = nine.tables[~nine.threshold][:50, 256:]
+    assert len(halves) == 50
     batch = separate_batch(halves)
     assert not batch.separable.any()
     for answer in batch.answers():

@@ -68,7 +68,7 @@ def test_the_plane_cuts_the_cube_in_a_polygon_with_its_corners_in_order():
     assert steps == pytest.approx([2**-0.5] * 6), "the hexagon of the regular cut"
     assert len(cut((1, 1, 1), -0.5)) == 3
     assert len(cut((0, 1, 0), -0.5)) == 4
-    assert len(cut((0, 0, 0), -1)) == 0
+    assert len(cut((0, 0, 0), -1.0)) == 0
 
 
 @pytest.mark.parametrize(

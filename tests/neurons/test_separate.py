@@ -143,7 +143,9 @@ def regular_but_inseparable() -> list[np.ndarray]:
 
 
 def test_functions_that_no_glance_refutes_are_refuted_by_the_linear_program():
-    for table in regular_but_inseparable():
+    tables = regular_but_inseparable()
+    assert len(tables) == 40
+    for table in tables:
         answer = separate(TruthTable.from_values(table))
         assert isinstance(answer, Inseparable)
         confirm(answer)

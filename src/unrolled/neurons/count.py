@@ -125,7 +125,7 @@ def regular_self_dual(m: int) -> Iterator[int]:
         x = undecided.bit_length() - 1
         stack += [
             (true | up[choice], undecided & ~(up[choice] | down[flip - choice]))
-            for choice in (x, flip - x)
+            for choice in (flip - x, x)
         ]
 
 

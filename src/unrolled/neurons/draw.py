@@ -108,7 +108,7 @@ def boundary(answer: Separable) -> tuple[tuple[int, ...], float]:
     below = [value for value in values if value < 0]
     above = [value for value in values if value >= 0]
     if not below or not above:
-        return answer.weights, answer.bias
+        return answer.weights, float(answer.bias)
     return answer.weights, answer.bias - (max(below) + min(above)) / 2
 
 
