@@ -88,18 +88,14 @@ def explain_inseparable(answer: Inseparable) -> Iterable[str]:
     yield "Then the sum is at least 0 on true rows and below 0 on false ones. In particular:"
     yield ""
     yield from inequalities(table, answer.true, ">= 0")
-    yield from inequalities(table, answer.false, "<  0")
-    times = sum(answer.true.values())
+    yield from inequalities(table, answer.false, "< 0")
     total = total_sum(answer)
     yield ""
     yield f"Add up the {count_of(answer.true)} for true rows:  {total} >= 0"
-    yield f"Add up the {count_of(answer.false)} for false rows: {total} <  0"
+    yield f"Add up the {count_of(answer.false)} for false rows: {total} < 0"
     yield ""
-    yield "The left sides are the same: " + (
-        "every input is 1 equally often among the true rows and among"
-    )
-    yield f"the false ones, and b stands {times} times in both. One number can't be at least 0 and"
-    yield "below 0, so there are no such weights and no such bias."
+    yield "The left sides are the same, and one number can't be at least 0 and below 0:"
+    yield "so there are no such weights and no such bias."
 
 
 def weight_names(table: TruthTable) -> str:
