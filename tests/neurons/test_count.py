@@ -1,4 +1,4 @@
-"""Are there as many threshold functions as OEIS A000609 says, and is every class decided rightly?"""
+"""Are there as many threshold functions as OEIS A000609 says, each class decided rightly?"""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from unrolled.neurons.separate import (
     steps,
 )
 from unrolled.neurons.truth_table import TruthTable
+from unrolled.receipts import Receipt
 
 Tables = npt.NDArray[np.bool_]
 Matrix = npt.NDArray[np.int64]
@@ -44,18 +45,33 @@ class Batch:
     bias: Matrix
     rows: Matrix
 
+    def receipts(self) -> Iterator[Receipt]:
+        """The receipt of each answer, checked, without the objects in between."""
+        inputs = self.weights.shape[1]
+        for bits, separable, weights, bias, (x, y, u, v) in self.each():
+            given = {"inputs": inputs, "table": bits}
+            if separable:
+                answer = {"weights": weights, "bias": bias}
+                yield Receipt.prove("neuron.separable", given, answer, {})
+            else:
+                evidence = {"true": {str(x): 1, str(y): 1}, "false": {str(u): 1, str(v): 1}}
+                yield Receipt.prove("neuron.inseparable", given, {}, evidence)
+
     def answers(self) -> Iterator[Separable | Inseparable]:
         """The answers one by one, as `separate` gives them."""
-        bits = (self.tables + np.uint8(ord("0"))).tobytes().decode("ascii")
-        size = self.tables.shape[1]
-        columns = (self.separable, self.weights, self.bias, self.rows)
-        each = zip(*(column.tolist() for column in columns), strict=True)
-        for k, (separable, weights, bias, (x, y, u, v)) in enumerate(each):
-            table = TruthTable(bits[k * size : (k + 1) * size])
+        for bits, separable, weights, bias, (x, y, u, v) in self.each():
             if separable:
-                yield Separable(table, tuple(weights), bias)
+                yield Separable(TruthTable(bits), tuple(weights), bias)
             else:
-                yield Inseparable(table, {x: 1, y: 1}, {u: 1, v: 1})
+                yield Inseparable(TruthTable(bits), {x: 1, y: 1}, {u: 1, v: 1})
+
+    def each(self) -> Iterator[tuple[str, bool, list[int], int, list[int]]]:
+        """Bits, separable, weights, bias and rows of each table, as Python's own numbers."""
+        size = self.tables.shape[1]
+        text = (self.tables + np.uint8(ord("0"))).tobytes().decode("ascii")
+        bits = [text[k : k + size] for k in range(0, len(text), size)]
+        columns = (self.separable, self.weights, self.bias, self.rows)
+        return zip(bits, *(column.tolist() for column in columns), strict=True)
 
 
 def separate_batch(tables: npt.ArrayLike) -> Batch:

@@ -21,9 +21,11 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+Number = TypeVar("Number", int, Fraction)
 
 VERSION = 1
 KEYS = {"receipt", "kind", "claim", "given", "answer", "evidence"}
@@ -287,7 +289,7 @@ def truth_table(given: Any) -> tuple[int, str]:
         raise Malformed(f"given.table: expected text, got {describe(table)}")
     if len(table) != 1 << inputs:
         raise Malformed(f"given.table: expected {1 << inputs} rows, got {len(table)}")
-    if table.strip("01*") or not set(table) <= {"0", "1", "*"}:
+    if table.count("0") + table.count("1") + table.count("*") != len(table):
         raise Malformed('given.table: only "0", "1" and "*" may stand in a table')
     return inputs, table
 
@@ -375,8 +377,8 @@ def check_minimal(inputs: int, table: str, total: int, nodes: Any) -> None:
             waiting.append((*box[:i], (low, cut), *box[i + 1 :]))
         else:
             keys(node, path, {"false", "true"})
-            true = dict(table_rows(table, "1", node["true"], f"{path}.true", positive_fraction))
-            false = dict(table_rows(table, "0", node["false"], f"{path}.false", positive_fraction))
+            true = table_rows(table, "1", node["true"], f"{path}.true", multiplier)
+            false = table_rows(table, "0", node["false"], f"{path}.false", multiplier)
             budget -= len(true) + len(false)
             if leaf_bound(true, false, box) <= total - 1:
                 raise Refuted(at(path, f"its multipliers don't exclude a sum of |w| below {total}"))
@@ -406,43 +408,52 @@ def leaf_bound(
 
 
 def table_rows(
-    table: str, symbol: str, value: Any, path: str, number: Callable[[Any, str], Any]
-) -> Iterator[tuple[int, Any]]:
-    """The pairs (row, number) of an object; each row must exist and have `symbol` in the table."""
+    table: str, symbol: str, value: Any, path: str, number: Callable[[Any, str, str], Number]
+) -> dict[int, Number]:
+    """An object {row: number}; each row must exist and have `symbol` in the table."""
     if type(value) is not dict:
         raise Malformed(at(path, f"expected an object, got {describe(value)}"))
     if len(value) > MAX_ROWS:
         raise Malformed(at(path, f"more than {MAX_ROWS:,} rows"))
+    result = {}
     for key, item in value.items():
-        if not (key.isascii() and key.isdigit() and len(key) <= 9 and str(int(key)) == key):
+        row = int(key) if len(key) <= 9 and key.isascii() and key.isdigit() else -1
+        if str(row) != key or row < 0:
             raise Malformed(at(path, f"{shorten(key)} is not a row number"))
-        row = int(key)
         if row >= len(table):
             raise Refuted(at(path, f"the table has no row {row}"))
         if table[row] != symbol:
             raise Refuted(at(path, f"row {row} is {table[row]} in the table, not {symbol}"))
-        yield row, number(item, f"{path}.{key}")
+        result[row] = number(item, path, key)
+    return result
 
 
-def multiplicity(value: Any, path: str) -> int:
+def multiplicity(value: Any, path: str, row: str) -> int:
     """How many times a row is taken: a positive whole number."""
-    return integer(value, path, 1, MAX_WEIGHT)
+    if type(value) is int and 0 < value <= MAX_WEIGHT:
+        return value
+    return integer(value, f"{path}.{row}", 1, MAX_WEIGHT)
 
 
-def positive_fraction(value: Any, path: str) -> Fraction:
-    """A multiplier above 0."""
-    result = fraction(value, path)
+def multiplier(value: Any, path: str, row: str) -> Fraction:
+    """How much a row counts: a fraction above 0."""
+    result = fraction(value, f"{path}.{row}")
     if result <= 0:
-        raise Malformed(at(path, f"expected a positive fraction, got {shorten(value)}"))
+        raise Malformed(at(f"{path}.{row}", f"expected a positive fraction, got {shorten(value)}"))
     return result
 
 
 def weighted_sum(true: dict[int, int], false: dict[int, int], inputs: int) -> list[int]:
     """The sum of the true rows' inputs, x1 first, minus that of the false rows'."""
-    result = []
-    for bit in reversed(range(inputs)):
-        ones = sum(times for row, times in true.items() if row >> bit & 1)
-        result.append(ones - sum(times for row, times in false.items() if row >> bit & 1))
+    result = [0] * inputs
+    for rows, sign in ((true, 1), (false, -1)):
+        for row, times in rows.items():
+            i = inputs
+            while row:
+                i -= 1
+                if row & 1:
+                    result[i] += sign * times
+                row >>= 1
     return result
 
 
@@ -456,8 +467,8 @@ def check_inseparable(given: Any, answer: Any, evidence: Any) -> str:
     inputs, table = truth_table(given)
     keys(answer, "answer", set())
     keys(evidence, "evidence", {"false", "true"})
-    true = dict(table_rows(table, "1", evidence["true"], "evidence.true", multiplicity))
-    false = dict(table_rows(table, "0", evidence["false"], "evidence.false", multiplicity))
+    true = table_rows(table, "1", evidence["true"], "evidence.true", multiplicity)
+    false = table_rows(table, "0", evidence["false"], "evidence.false", multiplicity)
     if not true:
         raise Refuted("evidence: without rows there is no contradiction")
     if sum(true.values()) != sum(false.values()):
