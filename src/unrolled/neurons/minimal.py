@@ -38,8 +38,7 @@ def prove_minimal(
         WorkFailed: the tree outgrew what a receipt may hold.
     """
     search = Search(progress)
-    box: Box = ((-math.inf, math.inf),) * table.inputs
-    root = search.explore(program, box)
+    root = search.run(program, ((-math.inf, math.inf),) * table.inputs)
     assert search.best is not None
     total = sum(map(abs, search.best))
     tree: list[Node] = []
@@ -48,7 +47,7 @@ def prove_minimal(
         node = stack.pop()
         if isinstance(node, Split):
             tree.append({"input": node.i + 1, "at_most": node.cut})
-            stack += [node.high, node.low]
+            stack += [node.sides[True], node.sides[False]]
         else:
             tree.append(node.proof(total))
     return search.best, tuple(tree)
@@ -64,8 +63,24 @@ class Search:
         self.budget = check.MAX_MULTIPLIERS
         self.progress = progress
 
-    def explore(self, program: NeuronProgram, box: Box) -> Split | Leaf:
+    def run(self, program: NeuronProgram, box: Box) -> Split | Leaf:
         """The tree below a program already solved, whose weights are in the box."""
+        root = self.explore(program, box)
+        splits = [root] if isinstance(root, Split) else []
+        while splits:
+            split = splits[-1]
+            # The nearer side first: it finds good weights soon.
+            up = split.nearer_up if split.nearer_up not in split.sides else not split.nearer_up
+            if up in split.sides:
+                splits.pop()
+                continue
+            split.sides[up] = node = self.side(split, up)
+            if isinstance(node, Split):
+                splits.append(node)
+        return root
+
+    def explore(self, program: NeuronProgram, box: Box) -> Split | Leaf:
+        """A leaf if nothing better can be below, else the split on the weight nearest to a half."""
         weights, divisor = program.weights()
         broken = [i for i, weight in enumerate(weights) if weight % divisor]
         bound = Fraction(sum(map(abs, weights)), divisor)
@@ -74,24 +89,19 @@ class Search:
                 self.best, self.total = [weight // divisor for weight in weights], int(bound)
             true, false = program.evidence(program.linear.multipliers())
             return self.leaf((true, false), divisor, box)
-        # The weight nearest to a half splits best; the side it is nearer to comes first.
         i = min(broken, key=lambda i: abs(2 * (weights[i] % divisor) - divisor))
-        cut = weights[i] // divisor
-        nearer_up = 2 * (weights[i] % divisor) >= divisor
-        sides = {}
-        for up in (nearer_up, not nearer_up):
-            low, high = box[i]
-            interval = (cut + 1, high) if up else (low, cut)
-            sides[up] = self.side(program, (*box[:i], interval, *box[i + 1 :]), i, cut, up)
-        return Split(i, cut, sides[False], sides[True])
+        return Split(i, weights[i] // divisor, 2 * (weights[i] % divisor) >= divisor, program, box)
 
-    def side(self, program: NeuronProgram, box: Box, i: int, cut: int, up: bool) -> Split | Leaf:
+    def side(self, split: Split, up: bool) -> Split | Leaf:
         """One side of a split."""
-        branch = program.copy()
+        i, (low, high) = split.i, split.box[split.i]
+        interval = (split.cut + 1, high) if up else (low, split.cut)
+        box = (*split.box[:i], interval, *split.box[i + 1 :])
+        branch = split.program.copy()
         if up:
-            branch.bound(i, at_least=cut + 1)
+            branch.bound(i, at_least=split.cut + 1)
         else:
-            branch.bound(i, at_most=cut)
+            branch.bound(i, at_most=split.cut)
         contradiction = branch.solve()
         if contradiction is not None:
             return self.leaf(contradiction, 1, box)
@@ -115,10 +125,12 @@ class Search:
 
 
 class Split:
-    """Weight i is at most `cut` in `low`, at least cut + 1 in `high`."""
+    """Weight i is at most `cut` on one side, at least cut + 1 on the other (True)."""
 
-    def __init__(self, i: int, cut: int, low: Split | Leaf, high: Split | Leaf) -> None:
-        self.i, self.cut, self.low, self.high = i, cut, low, high
+    def __init__(self, i: int, cut: int, nearer_up: bool, program: NeuronProgram, box: Box) -> None:
+        self.i, self.cut, self.nearer_up = i, cut, nearer_up
+        self.program, self.box = program, box
+        self.sides: dict[bool, Split | Leaf] = {}
 
 
 class Leaf:
