@@ -2,7 +2,7 @@
 
 `separate` for thousands of complete tables of at most 8 inputs at once. Most are refuted by four
 rows that differ in one or two inputs, tried on all tables together. What is left is monotone in
-each input, and its inputs are ordered; negating and permuting inputs makes few classes of it (7 for
+each input, and its inputs are ordered; negating and permuting inputs makes few classes of it (27 of
 the 1,882 threshold functions of 4 inputs), and `separate` decides one table a class.
 """
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Bool, Int
 
 from unrolled.errors import BadInput
 from unrolled.neurons.separate import (
@@ -25,9 +26,6 @@ from unrolled.neurons.separate import (
 from unrolled.neurons.truth_table import TruthTable
 from unrolled.receipts import Receipt
 
-Tables = npt.NDArray[np.bool_]
-Matrix = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -35,15 +33,13 @@ class Batch:
 
     Where `separable` holds, row x of the table is true exactly where weights.x + bias >= 0.
     Elsewhere `rows` are true, true, false, false, with inputs x + y = u + v.
-    Shapes: tables (batch, 2^n), separable (batch,), weights (batch, n), bias (batch,), rows
-    (batch, 4).
     """
 
-    tables: Tables
-    separable: Tables
-    weights: Matrix
-    bias: Matrix
-    rows: Matrix
+    tables: Bool[np.ndarray, "batch rows"]
+    separable: Bool[np.ndarray, " batch"]
+    weights: Int[np.ndarray, "batch n"]
+    bias: Int[np.ndarray, " batch"]
+    rows: Int[np.ndarray, "batch 4"]
 
     def receipts(self) -> Iterator[Receipt]:
         """The receipt of each answer, checked, without the objects in between."""
@@ -100,7 +96,9 @@ def separate_batch(tables: npt.ArrayLike) -> Batch:
     return batch
 
 
-def refute_quickly(tables: Tables, inputs: int) -> Matrix:
+def refute_quickly(
+    tables: Bool[np.ndarray, "batch rows"], inputs: int
+) -> Int[np.ndarray, "batch 4"]:
     """Four rows that differ in at most two inputs for each table that has them; -1 elsewhere."""
     result = np.full((len(tables), 4), -1)
     left = np.arange(len(tables))
@@ -118,7 +116,14 @@ def refute_quickly(tables: Tables, inputs: int) -> Matrix:
     return result
 
 
-def decide_classes(tables: Tables, inputs: int) -> tuple[Tables, Matrix, Matrix, Matrix]:
+def decide_classes(
+    tables: Bool[np.ndarray, "batch rows"], inputs: int
+) -> tuple[
+    Bool[np.ndarray, " batch"],
+    Int[np.ndarray, "batch n"],
+    Int[np.ndarray, " batch"],
+    Int[np.ndarray, "batch 4"],
+]:
     """Separable, weights, bias and four rows of tables that are monotone in each input."""
     shifts = np.arange(inputs - 1, -1, -1)
     points = np.arange(1 << inputs)[:, None] >> shifts & 1
