@@ -87,6 +87,8 @@ def test_a_table_can_be_written_out(capsys):
         (["a"], "pictures are for two or three inputs, this has 1"),
         (["a and b", "--variables", "a"], "unknown variable 'b'"),
         (["a and b", "--receipt", "/no/where/a.json"], "can't write"),
+        (["a and b", "--receipt", "."], "can't write"),
+        (["a and b", "--plot", "/no/where/a.png"], "can't write"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_2(capsys, tmp_path, arguments, message):

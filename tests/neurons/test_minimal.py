@@ -111,6 +111,13 @@ def test_rows_that_do_not_matter_can_make_three_inputs_fractional():
     answer.receipt()
 
 
+def test_a_fractional_optimum_that_is_cut_off_is_not_taken_for_whole_weights():
+    bits = "*0*****0*0*0**0*******00****0000**1**0********00********0***0**0"
+    answer = separate(TruthTable(bits), minimal=True)
+    assert sum(map(abs, answer.weights)) == by_highs(answer.table) == 3
+    answer.receipt()
+
+
 def test_a_proof_too_large_for_a_receipt_is_an_error_that_says_what_is_known(monkeypatch):
     monkeypatch.setattr(module.check, "MAX_MULTIPLIERS", 20)
     with pytest.raises(WorkFailed, match=r"outgrew a receipt after \d leaves .* ask without"):

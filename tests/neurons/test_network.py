@@ -100,8 +100,8 @@ def test_many_inputs_get_neurons_across_one_direction():
 
 def test_a_network_too_large_to_check_is_an_error():
     rng = np.random.default_rng(0)
-    with pytest.raises(WorkFailed, match=r"hidden neurons, too many to check on 4,096 rows"):
-        network(TruthTable.from_values(rng.random(2**12) < 0.5))
+    with pytest.raises(WorkFailed, match=r"hidden neurons, too many to check on 8,192 rows"):
+        network(TruthTable.from_values(rng.random(2**13) < 0.5))
 
 
 def test_odd_cycles_are_found_exactly_where_there_are_some():

@@ -237,7 +237,8 @@ def test_what_has_not_the_form_of_its_kind_is_unreadable_and_the_path_is_named(n
 
 
 def test_a_large_network_is_refused_before_it_is_run():
-    document = changed(NET, ("answer.hidden", NET["answer"]["hidden"] * 300_000))
+    wide = {"inputs": 20, "table": "0" * 2**20}
+    document = changed(NET, ("given", wide), ("answer.hidden", NET["answer"]["hidden"] * 4))
     with pytest.raises(check.Malformed, match="rows times neurons"):
         check.check(document)
 

@@ -98,8 +98,8 @@ def test_the_largest_receipts_within_budget_are_refused_within_a_second():
         json.dumps(
             changed(
                 NET,
-                ("given", {"inputs": 15, "table": "1" * 2**15}),
-                ("answer.hidden", [{"weights": [2**61] * 15, "bias": -1}] * 63),
+                ("given", {"inputs": 17, "table": "1" * 2**17}),
+                ("answer.hidden", [{"weights": [2**61] * 17, "bias": -1}] * 63),
                 ("answer.output.weights", [-1] * 63),
             )
         ),

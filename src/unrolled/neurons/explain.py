@@ -13,7 +13,8 @@ from unrolled.neurons.separate import Inseparable, Separable
 from unrolled.neurons.truth_table import TruthTable
 
 SHOWN_ROWS = 16  # of a table that is checked row by row
-SHOWN_NAMES = 12  # inequalities name the weights of at most this many inputs
+SHOWN_INPUTS = 6  # a row is written with the values of at most this many inputs
+SHOWN_NEURONS = 16  # of a network
 
 
 def explain(answer: Separable | Inseparable | Network) -> str:
@@ -100,7 +101,7 @@ def explain_inseparable(answer: Inseparable) -> Iterable[str]:
 
 def weight_names(table: TruthTable) -> str:
     """As in "w1 for x1, w2 for x2"; the short form for many."""
-    if table.inputs > SHOWN_NAMES:
+    if table.inputs > SHOWN_INPUTS:
         return f"w1, ..., w{table.inputs} for {table.names[0]}, ..., {table.names[-1]}"
     return ", ".join(f"w{i + 1} for {name}" for i, name in enumerate(table.names))
 
@@ -112,9 +113,18 @@ def inequalities(table: TruthTable, multiples: dict[int, int], relation: str) ->
         point = table.point(row)
         names = [f"w{i + 1}" for i in range(table.inputs)]
         text = " + ".join(["b", *(name for name, x in zip(names, point, strict=True) if x)])
-        where = ", ".join(f"{name}={x}" for name, x in zip(table.names, point, strict=True))
+        where = place(table, point)
         often = "" if times == 1 else f"   taken {times} times"
-        yield f"    {word:>5} at {where}:  {text} {relation}{often}"
+        yield f"    {word:>5} {where}:  {text} {relation}{often}"
+
+
+def place(table: TruthTable, point: Sequence[int]) -> str:
+    """Which row it is: every value of few inputs, of many those that are 1."""
+    named = list(zip(table.names, point, strict=True))
+    if table.inputs <= SHOWN_INPUTS:
+        return "at " + ", ".join(f"{name}={x}" for name, x in named)
+    ones = [name for name, x in named if x]
+    return f"where just {', '.join(ones)} = 1" if ones else "where all inputs are 0"
 
 
 def total_sum(answer: Inseparable) -> str:
@@ -141,11 +151,16 @@ def explain_network(answer: Network) -> Iterable[str]:
     yield ""
     names = [f"h{i + 1}" for i in range(size)]
     for name, (weights, bias) in zip(names, answer.hidden, strict=True):
+        if name == f"h{SHOWN_NEURONS + 1}":
+            yield f"    ... and {size - SHOWN_NEURONS} more: --receipt FILE writes them all down"
+            break
         yield f"    {name} = 1 where {linear(weights, answer.table.names, bias)} >= 0, else 0"
-    yield f"    output = 1 where {linear(*answer.output[:1], names, answer.output[1])} >= 0, else 0"
+    else:
+        weights, bias = answer.output
+        yield f"    output = 1 where {linear(weights, names, bias)} >= 0, else 0"
     yield ""
     if answer.fewest is None:
-        yield "Fewer hidden neurons may do: the search found none, and that proves nothing."
+        yield "Whether fewer hidden neurons can do isn't known: the search found no such network."
     else:
         yield (
             "Fewer hidden neurons can't do: "

@@ -85,7 +85,7 @@ class Search:
         broken = [i for i, weight in enumerate(weights) if weight % divisor]
         bound = Fraction(sum(map(abs, weights)), divisor)
         if math.ceil(bound) >= self.total or not broken:
-            if bound < self.total:
+            if not broken and bound < self.total:
                 self.best, self.total = [weight // divisor for weight in weights], int(bound)
             true, false = program.evidence(program.linear.multipliers())
             return self.leaf((true, false), divisor, box)

@@ -41,7 +41,7 @@ MAX_WEIGHT = 2**62  # 20 inputs never need a weight above 2^31 (Muroga 1971)
 MAX_ROWS = 4_096  # in one refutation: inputs + 2 always suffice (Carathéodory)
 MAX_MULTIPLIERS = 50_000  # and nodes, in a proof of minimality
 MAX_FRACTION_DIGITS = 60  # above and below the line
-MAX_EVALUATIONS = 2**21  # rows times neurons of a network
+MAX_EVALUATIONS = 2**23  # rows times neurons of a network
 
 
 class Malformed(ValueError):

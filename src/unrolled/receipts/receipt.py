@@ -112,7 +112,7 @@ class Receipt:
         """
         path = Path(path)
         # Not tempfile: that makes files only their owner can read.
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial = path.parent / f".{path.name}.{os.getpid()}"
         try:
             partial.write_text(self.to_json(), encoding="ascii")
             partial.replace(path)
