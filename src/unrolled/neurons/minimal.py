@@ -39,8 +39,6 @@ def prove_minimal(
     """
     search = Search(progress)
     root = search.run(program, ((-math.inf, math.inf),) * table.inputs)
-    assert search.best is not None
-    total = sum(map(abs, search.best))
     tree: list[Node] = []
     stack = [root]
     while stack:
@@ -49,7 +47,7 @@ def prove_minimal(
             tree.append({"input": node.i + 1, "at_most": node.cut})
             stack += [node.sides[True], node.sides[False]]
         else:
-            tree.append(node.proof(total))
+            tree.append(node.proof(search.total))
     return search.best, tuple(tree)
 
 
@@ -57,14 +55,19 @@ class Search:
     """Depth first; the best whole weights so far cut off what can't improve on them."""
 
     def __init__(self, progress: Callable[[int], object]) -> None:
-        self.best: list[int] | None = None
-        self.total: float = math.inf
+        self.best: list[int] = []
+        self.total = 0
         self.leaves = 0
         self.budget = check.MAX_MULTIPLIERS
         self.progress = progress
 
     def run(self, program: NeuronProgram, box: Box) -> Split | Leaf:
         """The tree below a program already solved, whose weights are in the box."""
+        # The optimum times its divisor is whole; without some such bound a dive needn't end.
+        weights, divisor = program.weights()
+        common = math.gcd(*weights, divisor)
+        self.best = [weight // common for weight in weights]
+        self.total = sum(map(abs, self.best))
         root = self.explore(program, box)
         splits = [root] if isinstance(root, Split) else []
         while splits:
@@ -84,9 +87,9 @@ class Search:
         weights, divisor = program.weights()
         broken = [i for i, weight in enumerate(weights) if weight % divisor]
         bound = Fraction(sum(map(abs, weights)), divisor)
-        if math.ceil(bound) >= self.total or not broken:
-            if not broken and bound < self.total:
-                self.best, self.total = [weight // divisor for weight in weights], int(bound)
+        if not broken and bound < self.total:
+            self.best, self.total = [weight // divisor for weight in weights], int(bound)
+        if math.ceil(bound) >= self.total:
             true, false = program.evidence(program.linear.multipliers())
             return self.leaf((true, false), divisor, box)
         i = min(broken, key=lambda i: abs(2 * (weights[i] % divisor) - divisor))
@@ -112,10 +115,9 @@ class Search:
         self.leaves += 1
         self.budget -= 2 + len(multiples[0]) + len(multiples[1])  # a leaf and a split
         if self.budget < 0:
-            found = "none found" if self.best is None else f"best found {self.total}"
             raise WorkFailed(
-                f"the proof outgrew a receipt after {self.leaves:,} leaves (sum of |w|: {found}); "
-                "ask without --minimal"
+                f"the proof outgrew a receipt after {self.leaves:,} leaves; the least sum of |w| "
+                f"found is {self.total}; ask without --minimal"
             )
         self.progress(self.leaves)
         true, false = (
