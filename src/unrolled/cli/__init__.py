@@ -26,6 +26,8 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
+    "check": Entry("unrolled.cli.check:Check", "verify receipts again, trusting nobody"),
+    "neuron": Entry("unrolled.cli.neuron:Neuron", "one threshold neuron, or the proof of none"),
     "tasks": Entry("unrolled.cli.tasks:Tasks", "list what there is to train on"),
     "train": Entry("unrolled.cli.train:Train", "train a model on a task"),
     "resume": Entry("unrolled.cli.resume:Resume", "go on with a run that was stopped"),
