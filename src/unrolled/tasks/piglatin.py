@@ -29,8 +29,12 @@ ALPHABET = " -" + "".join(sorted(LETTERS))
 SHORTEST, LONGEST = 3, 10
 CUTS = 10
 """How often a stretch of words is cut into sentences, each time at other places."""
-# Letters, and single white space between them: a blank line or any other sign ends the stretch.
-STRETCH = re.compile(r"[A-Za-z]+(?:(?:[ \t]+|[ \t]*\n[ \t]*)[A-Za-z]+(?![^\s.,;:!?)]))+")
+# Words are letters from white space to white space, so that `foo_bar`, `x.y` and `don't` leave no
+# fragment; a bracket may stand before the first, punctuation behind the last. A blank line ends all.
+STRETCH = re.compile(
+    r"(?:(?<!\S)|(?<=\s\())[A-Za-z]+"
+    r"(?:(?:[ \t]+|[ \t]*\n[ \t]*)[A-Za-z]+(?=[.,;:!?)]*(?!\S)))+"
+)
 
 
 class PigLatin(Task):
