@@ -29,8 +29,10 @@ ALPHABET = " -" + "".join(sorted(LETTERS))
 SHORTEST, LONGEST = 3, 10
 CUTS = 10
 """How often a stretch of words is cut into sentences, each time at other places."""
-# Letters, and single white space between them: a blank line or any other sign ends the stretch.
-STRETCH = re.compile(r"[A-Za-z]+(?:(?:[ \t]+|[ \t]*\n[ \t]*)[A-Za-z]+(?![^\s.,;:!?)]))+")
+# A word is letters with nothing but punctuation before the next white space: no part of an
+# identifier, a contraction or a number. Between words stands white space alone, no blank line.
+WORD = r"[A-Za-z]+(?=[.,;:!?)]*(?:\s|$))"
+STRETCH = re.compile(rf"(?<![^\s(]){WORD}(?:(?:[ \t]+|[ \t]*\n[ \t]*){WORD})+")
 
 
 class PigLatin(Task):
