@@ -1,318 +1,234 @@
-"""Decoding against plain loops over the model without a cache, and against exact distributions."""
+"""Sampling takes the token it should, as often as it should, whatever stands beside it."""
 
 from __future__ import annotations
 
-import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from tests.decoding.tables import Table
+from scipy.stats import chisquare
+from tests.models.test_values import draw, random_model, tiny
 
 from unrolled.decoding import DecoderScorer, EncoderDecoderScorer, SamplingConfig, sample
-from unrolled.decoding import sampling as sampling_module
 from unrolled.decoding.sampling import choose
 from unrolled.errors import BadInput
-from unrolled.models import ModelConfig, build
 
-VOCAB, BEGIN, LONGEST = 9, 1, 24
-SOURCES = [[3, 4], [5], [6, 7, 8, 3, 4, 2, 2], [8, 8, 8], [5], [2, 3, 4, 5]]
-KINDS = [
+END = 0
+MODELS = [
     ("decoder", {}),
-    ("decoder", {"positions": "learned"}),
-    ("decoder", {"num_kv_heads": 1}),
+    ("decoder", {"positions": "learned", "norm": "layernorm"}),
     ("lstm", {}),
     ("encoder-decoder", {}),
-    ("encoder-decoder", {"positions": "sinusoidal"}),
     ("encoder-decoder", {"memory": "prefix"}),
-    ("encoder-decoder", {"memory": "prefix", "positions": "learned"}),
+    ("encoder-decoder", {"memory": "prefix", "positions": "sinusoidal"}),
 ]
 
 
-def made(architecture: str, options: dict[str, Any], seed: int = 0) -> Any:
-    """A model whose distributions are far from uniform, so that greedy choices vary."""
-    config = ModelConfig(
-        vocab_size=VOCAB, hidden_size=16, num_layers=2, num_heads=2, max_positions=LONGEST,
-        **{"tie_embeddings": False, **options},
-    )  # fmt: skip
-    model = build(architecture, config, seed=seed).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight *= 3.0
-    return model
+class Table:
+    """A scorer with the same log-probabilities for every row and step; counts its rows."""
+
+    def __init__(self, probabilities: Sequence[float]) -> None:
+        self.log_probs = torch.tensor(probabilities).log()
+        self.vocab_size, self.end_token = len(probabilities), END
+        self.rows: list[int] = []
+
+    def start(self, sources: Sequence[Sequence[int]]) -> tuple[Any, torch.Tensor]:
+        return None, self._score(len(sources))
+
+    def step(
+        self, state: Any, parents: torch.Tensor, tokens: torch.Tensor
+    ) -> tuple[Any, torch.Tensor]:
+        assert len(parents) == len(tokens)
+        return None, self._score(len(parents))
+
+    def _score(self, rows: int) -> torch.Tensor:
+        self.rows.append(rows)
+        return self.log_probs.expand(rows, -1)
 
 
-def scorer(model: Any, end_token: int, max_length: int = 20) -> Any:
-    if hasattr(model, "encode"):
-        return EncoderDecoderScorer(
-            model, begin_token=BEGIN, end_token=end_token, max_length=max_length
-        )
-    return DecoderScorer(model, end_token=end_token, max_length=max_length)
+def scorer_of(architecture: str, model: Any, max_length: int) -> Any:
+    if architecture == "encoder-decoder":
+        return EncoderDecoderScorer(model, begin_token=1, end_token=END, max_length=max_length)
+    return DecoderScorer(model, end_token=END, max_length=max_length)
 
 
-@torch.no_grad()
-def next_log_probs(model: Any, source: list[int], tokens: list[int]) -> torch.Tensor:
-    """One row, no cache, no padding."""
-    if hasattr(model, "encode"):
-        logits = model(torch.tensor([source]), torch.tensor([[BEGIN, *tokens]]))
-    else:
-        logits = model(torch.tensor([[*source, *tokens]]))
-    return logits[0, -1].log_softmax(-1)
-
-
-def plain_greedy(
-    model: Any, source: list[int], end_token: int, max_length: int
-) -> tuple[list[int], float]:
+def uncached(architecture: str, model: Any, source: list[int], max_length: int) -> list[int]:
+    """The likeliest token each time, the whole sequence computed anew each time."""
     tokens: list[int] = []
-    total = 0.0
-    while len(tokens) < max_length and tokens[-1:] != [end_token]:
-        log_probs = next_log_probs(model, source, tokens)
-        tokens.append(int(log_probs.argmax()))
-        total += float(log_probs[tokens[-1]])
-    return tokens, total
+    while len(tokens) < max_length and (not tokens or tokens[-1] != END):
+        if architecture == "encoder-decoder":
+            logits = model(torch.tensor([source]), torch.tensor([[1, *tokens]]))
+        else:
+            logits = model(torch.tensor([[*source, *tokens]]))
+        tokens.append(int(logits[0, -1].argmax()))
+    return tokens
 
 
-@pytest.mark.parametrize(("architecture", "options"), KINDS)
-def test_greedy_equals_a_plain_loop_over_the_model(
+@pytest.mark.parametrize(("architecture", "options"), MODELS)
+def test_greedy_in_a_ragged_batch_is_what_each_source_gives_alone_without_a_cache(
     architecture: str, options: dict[str, Any]
 ) -> None:
-    model = made(architecture, options)
-    lengths = set()
-    for end_token in range(2, VOCAB):
-        answers = sample(scorer(model, end_token), SOURCES, max_length=12)
-        for source, answer in zip(SOURCES, answers, strict=True):
-            tokens, log_prob = plain_greedy(model, source, end_token, 12)
-            assert answer.tokens == tokens
-            assert answer.log_prob == pytest.approx(log_prob, abs=1e-4)
-            assert answer.completed == (tokens[-1] == end_token)
-            lengths.add(len(tokens))
-    assert len(lengths) >= 3  # rows did leave at different times
-
-
-@pytest.mark.parametrize(("architecture", "options"), KINDS)
-def test_each_source_may_use_all_the_room_its_own_length_leaves(
-    architecture: str, options: dict[str, Any]
-) -> None:
-    """Up to the last position of the model, whatever longer source stands beside it."""
-    model = made(architecture, options)
-    shared = architecture == "decoder" or options == {"memory": "prefix"}
-    sources = [*SOURCES, [3] * LONGEST, [4] * (LONGEST - 3)]
-    limits = [LONGEST - len(s) + 1 if shared else LONGEST for s in sources]
-    if architecture == "encoder-decoder" and shared:
-        sources[-2], limits[-2] = [3] * (LONGEST - 1), 1
-        limits = [min(limit, LONGEST - len(s)) for limit, s in zip(limits, sources, strict=True)]
-    answers = sample(scorer(model, 2, max(limits)), sources, max_length=limits)
-    assert {len(answer.tokens) for answer in answers} & set(limits)
-    for source, limit, answer in zip(sources, limits, answers, strict=True):
-        assert answer.tokens == plain_greedy(model, source, 2, limit)[0]
-
-
-def test_drawn_tokens_have_the_log_probability_of_the_model_not_of_the_draw() -> None:
-    model = made("decoder", {})
-    config = SamplingConfig(temperature=2.0, top_k=4, top_p=0.9)
-    generator = torch.Generator().manual_seed(0)
-    for source, answer in zip(
-        SOURCES,
-        sample(scorer(model, 2), SOURCES, max_length=8, config=config, generator=generator),
-        strict=True,
-    ):
+    model = random_model(architecture, tiny(**options))
+    sources = [draw(1, n, seed=n)[0].tolist() for n in (3, 9, 1, 6, 3)]
+    answers = sample(scorer_of(architecture, model, 12), sources, max_length=12)
+    for source, answer in zip(sources, answers, strict=True):
         with torch.no_grad():
-            rows = model(torch.tensor([[*source, *answer.tokens]]))[0].log_softmax(-1)
-        forced = sum(
-            float(rows[len(source) - 1 + i, token]) for i, token in enumerate(answer.tokens)
-        )
-        assert answer.log_prob == pytest.approx(forced, abs=1e-4)
+            assert answer.tokens == uncached(architecture, model, source, 12)
+        assert answer.completed == (answer.tokens[-1] == END)
 
 
-def test_the_same_seed_draws_the_same_and_another_another() -> None:
-    model = made("lstm", {})
-    config = SamplingConfig(temperature=1.0)
-
-    def draw(seed: int) -> list[list[int]]:
-        generator = torch.Generator().manual_seed(seed)
-        answers = sample(
-            scorer(model, 2), SOURCES, max_length=20, config=config, generator=generator
-        )
-        return [answer.tokens for answer in answers]
-
-    assert draw(0) == draw(0)
-    assert draw(0) != draw(1)
-
-
-# Token 0 ends; 1 ends at once; k ≥ 2 counts down to 1.
-COUNTDOWN = [[1.0 if j == max(i - 1, 0) else 0.0 for j in range(12)] for i in range(12)]
-
-
-def test_the_end_token_may_be_the_first() -> None:
-    (answer,) = sample(Table(COUNTDOWN), [[1]], max_length=5)
-    assert (answer.tokens, answer.log_prob, answer.completed) == ([0], 0.0, True)
-
-
-def test_an_answer_cut_at_its_length_is_not_completed() -> None:
-    answers = sample(Table(COUNTDOWN), [[1], [2], [9]], max_length=1)
-    assert [(a.tokens, a.completed) for a in answers] == [([0], True), ([1], False), ([8], False)]
-
-
-def test_finished_rows_leave_the_batch() -> None:
-    table = Table(COUNTDOWN)
-    answers = sample(table, [[k] for k in (11, 1, 2, 3, 4, 5, 6, 7)], max_length=20)
-    assert [len(a.tokens) for a in answers] == [11, 1, 2, 3, 4, 5, 6, 7]
-    assert all(a.completed for a in answers)
-    # The first of eight is over after one step: seven alive are more than three quarters.
-    assert table.widths == [8, 8, 6, 6, 4, 3, 2, 1, 1, 1, 1]
-
-
-def test_a_row_never_goes_beyond_its_own_limit() -> None:
-    table = Table(COUNTDOWN)
-    sources = [[11]] * 8
-    answers = sample(table, sources, max_length=[3, *[8] * 7])
-    assert [len(a.tokens) for a in answers] == [3, *[8] * 7]
-    assert table.widths == [8, 8, 8, 7, 7, 7, 7, 7]
-
-
-def test_each_source_is_reported_once_when_it_is_finished() -> None:
-    finished: list[int] = []
-    sample(Table(COUNTDOWN), [[5], [1], [9], [2]], max_length=6, on_finished=finished.append)
-    assert finished == [1, 3, 0, 2]
-
-
-def test_more_sources_than_fit_together_are_answered_in_their_order(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("architecture", "options"), MODELS)
+def test_the_log_probability_is_the_models_own_of_the_whole_answer(
+    architecture: str, options: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(sampling_module, "ROWS_TOGETHER", 3)
-    sources = [[3, 9], [2], [1, 1, 7], [4], [5, 5], [6], [8]]
-    answers = sample(Table(COUNTDOWN), sources, max_length=20)
-    assert [len(a.tokens) for a in answers] == [s[-1] for s in sources]
-
-
-def test_no_source_has_no_answer_and_an_empty_one_is_refused() -> None:
-    assert sample(Table(COUNTDOWN), [], max_length=3) == []
-    model = made("decoder", {})
-    for search in (Table(COUNTDOWN), scorer(model, 2), scorer(made("encoder-decoder", {}), 2)):
-        with pytest.raises(BadInput, match="at least one token"):
-            sample(search, [[3], []], max_length=3)
-
-
-@pytest.mark.parametrize(
-    ("max_length", "message"), [(0, "at least 1, not 0"), ([3], "2 sources"), ([3, -1], "not -1")]
-)
-def test_lengths_that_are_none_are_refused(max_length: Any, message: str) -> None:
-    with pytest.raises(BadInput, match=message):
-        sample(Table(COUNTDOWN), [[1], [2]], max_length=max_length)
-
-
-def test_a_model_that_gives_no_numbers_is_refused() -> None:
-    broken = made("decoder", {})
+    model = random_model(architecture, tiny(**options))
+    source = draw(1, 5)[0].tolist()
+    config = SamplingConfig(temperature=1.7, top_k=5)
+    generator = torch.Generator().manual_seed(0)
+    scorer = scorer_of(architecture, model, 8)
+    answer = sample(scorer, [source], max_length=8, config=config, generator=generator)[0]
+    targets = torch.tensor(answer.tokens)
     with torch.no_grad():
-        broken.head.linear.weight[0, 0] = math.nan
-    for config in (SamplingConfig(), SamplingConfig(temperature=1.0)):
-        with pytest.raises(BadInput, match="NaN"):
-            sample(scorer(broken, 2), [[3]], max_length=3, config=config)
+        if architecture == "encoder-decoder":
+            logits = model(torch.tensor([source]), torch.tensor([[1, *answer.tokens[:-1]]]))[0]
+        else:
+            logits = model(torch.tensor([[*source, *answer.tokens[:-1]]]))[0, len(source) - 1 :]
+    expected = logits.log_softmax(-1).gather(1, targets[:, None]).sum().item()
+    assert answer.log_prob == pytest.approx(expected, abs=1e-4)
+
+
+PROBABILITIES = (0.05, 0.4, 0.25, 0.2, 0.1)
+
+
+def expected_distribution(config: SamplingConfig) -> np.ndarray:
+    """By brute force: heat, keep the k likeliest, keep the fewest that reach p, normalise."""
+    heated = np.array(PROBABILITIES) ** (1 / config.temperature)
+    heated /= heated.sum()
+    order = np.argsort(-heated)
+    kept = order[: config.top_k] if config.top_k else order
+    heated[[i for i in order if i not in kept]] = 0
+    heated /= heated.sum()
+    total, final = 0.0, np.zeros(len(heated))
+    for i in order:
+        if total >= config.top_p:
+            break
+        total += heated[i]
+        final[i] = heated[i]
+    return final / final.sum()
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "config",
     [
-        {"temperature": -0.1},
-        {"temperature": math.inf},
-        {"temperature": math.nan},
-        {"top_k": -1},
-        {"top_p": 0.0},
-        {"top_p": 1.1},
-        {"top_p": math.nan},
+        SamplingConfig(temperature=1.0),
+        SamplingConfig(temperature=0.5),
+        SamplingConfig(temperature=3.0),
+        SamplingConfig(temperature=1.0, top_k=2),
+        SamplingConfig(temperature=1.0, top_k=99),
+        SamplingConfig(temperature=1.0, top_p=0.6),
+        SamplingConfig(temperature=1.0, top_p=0.01),
+        SamplingConfig(temperature=2.0, top_k=4, top_p=0.8),
     ],
 )
-def test_a_setting_that_is_no_distribution_is_refused_by_name(wrong: dict[str, Any]) -> None:
-    with pytest.raises(BadInput, match=next(iter(wrong))):
-        SamplingConfig(**wrong)
+def test_draws_follow_the_distribution(config: SamplingConfig) -> None:
+    rows = torch.tensor(PROBABILITIES).log().expand(20_000, -1)
+    drawn = choose(rows, config, torch.Generator().manual_seed(1)).tolist()
+    counts, expected = Counter(drawn), expected_distribution(config) * len(drawn)
+    possible = [i for i in range(len(PROBABILITIES)) if expected[i] > 0]
+    assert sum(counts[i] for i in possible) == len(drawn)
+    if len(possible) > 1:
+        test = chisquare([counts[i] for i in possible], [expected[i] for i in possible])
+        assert test.pvalue > 1e-3
 
 
-def exact(probabilities: np.ndarray, config: SamplingConfig) -> np.ndarray:
-    """The distribution that the three settings describe, token by token."""
-    p = probabilities ** (1 / config.temperature)
-    p /= p.sum()
-    ranked = sorted(range(len(p)), key=lambda i: -p[i])
-    if config.top_k:
-        ranked = ranked[: config.top_k]
-    total, kept, reached = sum(p[i] for i in ranked), [], 0.0
-    for i in ranked:
-        if reached >= config.top_p:
-            break
-        kept.append(i)
-        reached += p[i] / total
-    result = np.zeros_like(p)
-    result[kept] = p[kept] / p[kept].sum()
-    return result
+def test_temperature_zero_takes_the_likeliest_and_the_first_of_equals() -> None:
+    rows = torch.tensor([PROBABILITIES, (0.1, 0.3, 0.1, 0.3, 0.2)]).log()
+    assert choose(rows, SamplingConfig()).tolist() == [1, 1]
 
 
-WEIGHTS = np.array([0.02, 0.31, 0.05, 0.27, 0.11, 0.015, 0.225])
-DRAWS = 20_000
+def test_the_same_seed_draws_the_same_and_another_does_not() -> None:
+    config = SamplingConfig(temperature=1.0)
+    answers = [
+        sample(
+            Table(PROBABILITIES),
+            [[1]],
+            max_length=20,
+            config=config,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        for seed in (1, 1, 2)
+    ]
+    assert answers[0] == answers[1] != answers[2]
 
 
-@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
-@pytest.mark.parametrize("top_k", [0, 1, 3, 7, 50])
-@pytest.mark.parametrize("top_p", [0.05, 0.6, 0.95, 1.0])
-def test_draws_follow_the_stated_distribution(temperature: float, top_k: int, top_p: float) -> None:
-    config = SamplingConfig(temperature, top_k, top_p)
-    expected = exact(WEIGHTS, config)
-    rows = torch.tensor(WEIGHTS).log().float().expand(DRAWS, -1)
-    drawn = choose(rows, config, torch.Generator().manual_seed(0))
-    counts = np.bincount(drawn.numpy(), minlength=len(WEIGHTS))
-    assert not counts[expected == 0].any()
-    possible = expected > 0
-    squares = (counts - DRAWS * expected)[possible] ** 2 / (DRAWS * expected[possible])
-    # The 99.99 % point of chi-squared with six degrees of freedom; fewer have a lower one.
-    assert squares.sum() < 27.86
+def test_finished_rows_leave_the_batch_and_answers_keep_their_order() -> None:
+    table = Table((0.3, 0.7))
+    answers = sample(
+        table,
+        [[1]] * 100,
+        max_length=50,
+        config=SamplingConfig(temperature=1.0),
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert table.rows[0] == 100
+    assert table.rows[-1] < 50
+    assert table.rows == sorted(table.rows, reverse=True)
+    lengths = [len(answer.tokens) for answer in answers]
+    assert len(set(lengths)) > 5
+    for answer in answers:
+        assert answer.tokens.count(END) == answer.completed
+        assert answer.tokens.index(END) == len(answer.tokens) - 1 if answer.completed else True
 
 
-@given(
-    st.lists(st.floats(0.01, 1.0), min_size=2, max_size=8),
-    st.floats(0.05, 20.0),
-    st.integers(0, 9),
-    st.floats(0.01, 1.0),
+def test_what_never_ends_is_cut_and_says_so() -> None:
+    answer = sample(Table((0.1, 0.9)), [[1]], max_length=3)[0]
+    assert (answer.tokens, answer.completed) == ([1, 1, 1], False)
+    answer = sample(Table((0.9, 0.1)), [[1]], max_length=3)[0]
+    assert (answer.tokens, answer.completed) == ([END], True)
+
+
+def test_tokens_are_told_as_they_come() -> None:
+    told: list[tuple[int, int]] = []
+    sample(
+        Table((0.1, 0.9)),
+        [[1, 1], [1]],
+        max_length=2,
+        on_token=lambda row, token: told.append((row, token)),
+    )
+    assert sorted(told) == [(0, 1), (0, 1), (1, 1), (1, 1)]
+
+
+def test_more_sources_than_fit_side_by_side_are_all_answered() -> None:
+    model = random_model("decoder", tiny())
+    sources = [draw(1, 1 + n % 5, seed=n)[0].tolist() for n in range(300)]
+    scorer = DecoderScorer(model, end_token=END, max_length=3)
+    answers = sample(scorer, sources, max_length=3)
+    for i in (0, 123, 299):
+        alone = sample(scorer, [sources[i]], max_length=3)[0]
+        assert answers[i].tokens == alone.tokens
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"temperature": -1.0}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"top_k": -1}, "top_k"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 1.5}, "top_p"),
+    ],
 )
-def test_no_draw_is_outside_of_what_the_settings_keep(
-    weights: list[float], temperature: float, top_k: int, top_p: float
-) -> None:
-    p = np.array(weights) / sum(weights)
-    config = SamplingConfig(temperature, top_k, top_p)
-    # Values that are equal, or sums that meet top_p, up to rounding, may fall on either side.
-    nearly = exact(p, SamplingConfig(temperature, top_k, min(1.0, top_p + 1e-4)))
-    rows = torch.tensor(p).log().float().expand(64, -1)
-    drawn = set(choose(rows, config, torch.Generator().manual_seed(1)).tolist())
-    least = p[nearly > 0].min()
-    assert all(p[i] >= least * (1 - 1e-4) for i in drawn)
-    assert not top_k or len(drawn) <= top_k
+def test_what_is_no_distribution_is_refused(options: dict[str, Any], name: str) -> None:
+    with pytest.raises(BadInput, match=name):
+        SamplingConfig(**options)
 
 
-@pytest.mark.parametrize("temperature", [1e-3, 1e-40, 5e-324])
-def test_the_coldest_draw_is_the_likeliest_token(temperature: float) -> None:
-    rows = torch.tensor([[0.2, 0.5, 0.3], [0.7, 0.2, 0.1], [0.0, 0.0, 1.0]]).log()
-    assert choose(rows, SamplingConfig(temperature)).tolist() == [1, 0, 2]
-
-
-def test_equal_tokens_do_not_make_top_k_larger() -> None:
-    rows = torch.zeros(1000, 5).log_softmax(-1)
-    drawn = choose(rows, SamplingConfig(1.0, top_k=2), torch.Generator().manual_seed(0))
-    assert len(set(drawn.tolist())) == 2
-
-
-def test_a_scorer_orders_doubles_and_drops_rows_of_unequal_prompts() -> None:
-    """Parents [2, 0, 2] of three left- or right-padded prompts, against each row alone."""
-    for architecture, options in KINDS:
-        model = made(architecture, options)
-        search = scorer(model, 2)
-        prompts = [[3, 4, 5, 6], [7], [8, 3]]
-        state, first = search.start(prompts)
-        for row, prompt in zip(first, prompts, strict=True):
-            torch.testing.assert_close(row, next_log_probs(model, prompt, []), rtol=0, atol=1e-4)
-        parents, tokens = torch.tensor([2, 0, 2]), torch.tensor([4, 5, 6])
-        state, second = search.step(state, parents, tokens)
-        _, third = search.step(state, torch.tensor([1, 2]), torch.tensor([7, 8]))
-        expected = [(2, [4]), (0, [5]), (2, [6]), (0, [5, 7]), (2, [6, 8])]
-        for row, (prompt, behind) in zip([*second, *third], expected, strict=True):
-            alone = next_log_probs(model, prompts[prompt], behind)
-            torch.testing.assert_close(row, alone, rtol=0, atol=1e-4)
+def test_no_room_and_no_source_are_refused() -> None:
+    with pytest.raises(BadInput, match="max_length"):
+        sample(Table((0.5, 0.5)), [[1]], max_length=0)
+    scorer = DecoderScorer(random_model("decoder", tiny()), end_token=END, max_length=3)
+    with pytest.raises(BadInput, match="at least one token"):
+        sample(scorer, [[1], []], max_length=3)

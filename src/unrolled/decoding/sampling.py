@@ -63,13 +63,14 @@ def sample(
     max_length: int | Sequence[int],
     config: SamplingConfig | None = None,
     generator: torch.Generator | None = None,
+    on_token: Callable[[int, int], None] | None = None,
     on_finished: Callable[[int], None] | None = None,
 ) -> list[Sampled]:
     """Continue every source up to the end token or `max_length` tokens (one number, or one each).
 
-    Sources of like lengths are decoded together, the answers stand in the sources' order, and
-    `on_finished(number of the source)` is called as each is complete. Raises `BadInput` for an
-    empty source, and for probabilities that are no numbers.
+    Sources of like lengths are decoded together, the answers stand in the sources' order.
+    `on_token(source's number, token)` is called as tokens come, `on_finished(source's number)` as
+    answers end. Raises `BadInput` for an empty source, and for probabilities that are no numbers.
     """
     limits = [max_length] * len(sources) if isinstance(max_length, int) else list(max_length)
     if len(limits) != len(sources):
@@ -81,7 +82,8 @@ def sample(
     answers: dict[int, Sampled] = {}
     for start in range(0, len(order), ROWS_TOGETHER):
         chunk = order[start : start + ROWS_TOGETHER]
-        together = _Together(chunk, [limits[i] for i in chunk], scorer.end_token, on_finished)
+        together = _Together(chunk, [limits[i] for i in chunk], scorer.end_token)
+        together.on_token, together.on_finished = on_token, on_finished
         together.run(scorer, [sources[i] for i in chunk], config, generator)
         answers.update(together.answers())
     return [answers[i] for i in range(len(sources))]
@@ -90,15 +92,11 @@ def sample(
 class _Together:
     """The rows that are decoded side by side, and what each has so far."""
 
-    def __init__(
-        self,
-        numbers: list[int],
-        limits: list[int],
-        end_token: int,
-        on_finished: Callable[[int], None] | None,
-    ) -> None:
+    on_token: Callable[[int, int], None] | None = None
+    on_finished: Callable[[int], None] | None = None
+
+    def __init__(self, numbers: list[int], limits: list[int], end_token: int) -> None:
         self.numbers, self.limits, self.end_token = numbers, limits, end_token
-        self.on_finished = on_finished
         self.tokens: list[list[int]] = [[] for _ in numbers]
         self.log_probs = [0.0] * len(numbers)
 
@@ -140,6 +138,8 @@ class _Together:
                 continue
             self.tokens[row].append(token)
             self.log_probs[row] += log_prob
+            if self.on_token is not None:
+                self.on_token(self.numbers[row], token)
             if self.on_finished is not None and self._finished(row):
                 self.on_finished(self.numbers[row])
 

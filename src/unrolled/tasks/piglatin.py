@@ -29,12 +29,11 @@ ALPHABET = " -" + "".join(sorted(LETTERS))
 SHORTEST, LONGEST = 3, 10
 CUTS = 10
 """How often a stretch of words is cut into sentences, each time at other places."""
-# Words are letters from white space to white space, so that `foo_bar`, `x.y` and `don't` leave no
-# fragment; a bracket may stand before the first, punctuation behind the last. A blank line ends all.
-STRETCH = re.compile(
-    r"(?:(?<!\S)|(?<=\s\())[A-Za-z]+"
-    r"(?:(?:[ \t]+|[ \t]*\n[ \t]*)[A-Za-z]+(?=[.,;:!?)]*(?!\S)))+"
-)
+# A word is letters with nothing but punctuation before the next white space: no part of an
+# identifier, a call, a contraction or a number. Between words stands white space, no blank line.
+WORD = r"[A-Za-z]+(?=[.,;:!?)]*(?:\s|$))"
+START = r"(?:(?<!\S)|(?<=\s\()|(?<=\A\())"
+STRETCH = re.compile(rf"{START}{WORD}(?:(?:[ \t]+|[ \t]*\n[ \t]*){WORD})+")
 
 
 class PigLatin(Task):
