@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -31,6 +31,7 @@ class Diverged(WorkFailed):
     """The loss or its gradient is no longer a number; the model still holds the step before."""
 
 
+@runtime_checkable
 class Batches(Protocol):
     """Batches without end, from a place that can be noted and gone back to."""
 
