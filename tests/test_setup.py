@@ -1,12 +1,17 @@
-"""What is installed is what was tested: every package the install resolves to has a pinned version."""
+"""What is installed is what was tested, and the continuous check fails where it should."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -21,7 +26,8 @@ def pinned() -> dict[str, str]:
 
 def required() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    extras = project["optional-dependencies"].values()
+    return [*project["dependencies"], *(text for extra in extras for text in extra)]
 
 
 def test_every_package_that_is_installed_is_pinned() -> None:
@@ -49,3 +55,30 @@ def test_what_is_pinned_lies_in_the_ranges_that_are_allowed() -> None:
     for text in required():
         requirement = Requirement(text)
         assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), text
+
+
+PASSES = "def test_it(): pass"
+SKIPS = 'import pytest\n@pytest.mark.skip(reason="{}")\ndef test_it(): pass'
+
+
+@pytest.mark.parametrize(
+    ("test", "lint", "good"),
+    [
+        (PASSES, "true", True),
+        (PASSES, "false", False),
+        ("def test_it(): assert False", "true", False),
+        (SKIPS.format("too slow"), "true", False),
+        (SKIPS.format("needs a GPU"), "true", True),
+    ],
+)
+def test_the_check_fails_on_lint_on_a_failure_and_on_a_test_left_out(
+    tmp_path: Path, test: str, lint: str, good: bool
+) -> None:
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
+    (tmp_path / "test_one.py").write_text(test)
+    runs = f"{sys.executable} -m pytest -ra -c /dev/null test_one.py"
+    (tmp_path / "Makefile").write_text(f"lint:\n\t{lint}\ntest:\n\t{runs}\n")
+    colourful = {**os.environ, "FORCE_COLOR": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run([tmp_path / ".ci/run"], env=colourful, capture_output=True, check=False)
+    assert (done.returncode == 0) == good, done.stdout.decode()
