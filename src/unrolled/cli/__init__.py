@@ -26,8 +26,11 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
+    "check": Entry("unrolled.cli.check:Check", "verify receipts again, trusting nobody"),
+    "neuron": Entry("unrolled.cli.neuron:Neuron", "one threshold neuron, or the proof of none"),
     "tasks": Entry("unrolled.cli.tasks:Tasks", "list what there is to train on"),
     "train": Entry("unrolled.cli.train:Train", "train a model on a task"),
+    "resume": Entry("unrolled.cli.resume:Resume", "go on with a run that was stopped"),
     "evaluate": Entry("unrolled.cli.answer:Evaluate", "score a run on held-out data"),
     "translate": Entry("unrolled.cli.answer:Translate", "translate sentences with a run"),
     "generate": Entry("unrolled.cli.answer:Generate", "continue a prompt with a run"),
@@ -37,15 +40,9 @@ COMMANDS: dict[str, Entry] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code instead of raising."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(overview())
-        return 0
-    if arguments[0] in ("-V", "--version"):
-        print(f"unrolled {__version__}")
-        return 0
-    name, rest = arguments[0], arguments[1:]
+    name = arguments[0] if arguments else "--help"
     try:
-        code = dispatch(name, rest)
+        code = dispatch(name, arguments[1:])
         sys.stdout.flush()
         return code
     except BadInput as error:
@@ -62,6 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def dispatch(name: str, arguments: list[str]) -> int:
     """Import the command's class, parse its options and run it."""
+    if name in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if name in ("-V", "--version"):
+        print(f"unrolled {__version__}")
+        return 0
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "`unrolled --help` lists the commands"
