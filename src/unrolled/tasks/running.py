@@ -19,6 +19,7 @@ from unrolled.training.checkpoint import Checkpoints, read_state
 from unrolled.training.draw import draw_loss
 from unrolled.training.log import RunLog
 from unrolled.training.memory import keep_freed_memory
+from unrolled.training.precision import pick_device
 from unrolled.training.run import CURVE, create, differences, load_config
 
 
@@ -62,6 +63,7 @@ def train(
             f"--model.max-positions {config.model.max_positions} throughout: {batches.report()}"
         )
     model = build(config.architecture, job.config.model, seed=config.seed)
+    pick_device(config.training.device)  # refuse it before there is a folder
     made_by, data = command or sys.argv, job.fingerprint()
     create(folder, job.config, job.tokenizer, made_by, data=data, overwrite=overwrite)
     return _fit(job, model, batches, folder)
