@@ -56,9 +56,15 @@ def opened(run: RunConfig) -> PairJob:
     return job
 
 
-@pytest.mark.parametrize("ending", ["tsv", "jsonl"])
-def test_a_users_own_pairs_are_learned_and_translated(tmp_path: Path, ending: str) -> None:
-    run = config(written(tmp_path, ending))
+def test_a_tsv_and_a_jsonl_of_the_same_pairs_are_the_same_task(tmp_path: Path) -> None:
+    tsv, jsonl = (opened(config(written(tmp_path, ending))).data for ending in ("tsv", "jsonl"))
+    assert list(tsv.train()) == list(jsonl.train())
+    assert tsv.held_out == jsonl.held_out
+    assert len(tsv.held_out) > 10
+
+
+def test_a_users_own_pairs_are_learned_and_translated(tmp_path: Path) -> None:
+    run = config(written(tmp_path, "tsv"))
     run = replace(run, training=replace(run.training, max_steps=200))
     trained = train(run, tmp_path / "run")
     Path(run.data.corpus).unlink()  # a run needs its corpus no more

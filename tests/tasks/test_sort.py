@@ -42,9 +42,9 @@ def test_sorting_is_learned_to_the_last_held_out_sequence(
     run = TASKS["sort"].defaults(architecture)
     run = replace(
         run,
-        model=replace(run.model, hidden_size=32, num_layers=1 + (architecture == "decoder")),
+        model=replace(run.model, hidden_size=32, num_layers=1),
         training=replace(
-            run.training, max_steps=400, optimizer="muon", learning_rate=1e-2, evaluate_every=1000
+            run.training, max_steps=200, optimizer="muon", learning_rate=1e-2, evaluate_every=1000
         ),
     )
     trained = train(run, tmp_path / "run")
