@@ -6,6 +6,7 @@ Which question does this file answer? "How do words on a command line become a f
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 import re
@@ -42,7 +43,7 @@ class Command:
 
 def describe(command: type[Command]) -> str:
     """The class's docstring with its example below: what `--help` shows first."""
-    return f"{(command.__doc__ or '').strip()}\n\nExample: {command.example}"
+    return f"{inspect.getdoc(command)}\n\nExample: {command.example}"
 
 
 def parse(
@@ -83,6 +84,7 @@ def one_line(box: str, name: str) -> str:
     text = re.sub(r"(─+ ?)+", "; ", text)
     text = re.sub(r"; For full helptext,? (see|run):?.*", "", text)
     text = re.sub(r"\s+", " ", text).strip(" ;")
+    text = re.sub(r"^Error parsing (\w+): (?=\1\.)", "", text)  # our own: it names the field
     return f"{text} (`unrolled {name} --help` lists the options)"
 
 
