@@ -126,8 +126,8 @@ class PairJob(Job):
                 f"a sentence of {longest} tokens leaves no room to answer in a model of "
                 f"max_positions {limit}: split it"
             )
-        scorer = self.scorer(model, room - 1 or 1)
-        decoded = sample(scorer, sources, max_length=scorer.max_length)  # type: ignore[attr-defined]
+        most = max(1, room - 1)
+        decoded = sample(self.scorer(model, most), sources, max_length=most)
         return [self.tokenizer.decode(answer.tokens) for answer in decoded]
 
     def scorer(self, model: Model, max_length: int) -> Scorer:

@@ -94,15 +94,18 @@ class TextJob(Job):
         return list(islice(self._stream("validation").once(), VALIDATED))
 
     def _stream(self, split: Split) -> BatchStream[Any]:
+        documents = partial(self.corpus.documents, split)
+        return text_batches(documents, self.tokenizer, **self._rows())
+
+    def _rows(self) -> dict[str, Any]:
+        """How the rows are made, whatever is predicted in them."""
         config = self.config
-        return text_batches(
-            lambda: self.corpus.documents(split),
-            self.tokenizer,
-            length=config.model.max_positions,
-            tokens_per_batch=config.data.tokens_per_batch,
-            seed=config.seed,
-            window=config.data.stream_window,
-        )
+        return {
+            "length": config.model.max_positions,
+            "tokens_per_batch": config.data.tokens_per_batch,
+            "seed": config.seed,
+            "window": config.data.stream_window,
+        }
 
     def batches(self) -> BatchStream[Any]:
         """Rows packed with pieces of documents."""
@@ -185,16 +188,9 @@ class MaskedJob(TextJob):
     """Fills in hidden tokens."""
 
     def _stream(self, split: Split) -> BatchStream[Any]:
-        config = self.config
-        return masked_batches(
-            lambda: self.corpus.documents(split),
-            self.tokenizer,
-            length=config.model.max_positions,
-            tokens_per_batch=config.data.tokens_per_batch,
-            seed=config.seed,
-            window=config.data.stream_window,
-            mask_fraction=config.data.mask_fraction,
-        )
+        fraction = self.config.data.mask_fraction
+        documents = partial(self.corpus.documents, split)
+        return masked_batches(documents, self.tokenizer, mask_fraction=fraction, **self._rows())
 
     def sample(self, model: Model) -> str:
         """A masked model writes no text."""
