@@ -58,7 +58,12 @@ def parameters(model: Model) -> dict[str, Tensor]:
 
 def save(model: Model, path: Path) -> None:
     """Write a model's weights as safetensors."""
-    weights = {name: weight.contiguous() for name, weight in parameters(model).items()}
+    save_weights(parameters(model), path)
+
+
+def save_weights(weights: dict[str, Tensor], path: Path) -> None:
+    """Write a model's weights, by our names, as safetensors."""
+    weights = {name: weight.contiguous() for name, weight in weights.items()}
     metadata = {"format": "pt", "unrolled": str(FORMAT)}
     write_atomically(path, lambda temporary: save_file(weights, temporary, metadata))
 
