@@ -54,7 +54,7 @@ def causal(
     """
     if real is None and documents is None:
         if past == 0:
-            return Sight(causal=time > 1)
+            return Sight(causal=bool(time > 1))  # under torch.export, `time` is a symbol
         if time == 1:
             return Sight()
     device = next((t.device for t in (real, documents) if t is not None), None)
