@@ -35,6 +35,7 @@ from unrolled.tasks.piglatin import PigLatin
 from unrolled.training import TrainingConfig
 from unrolled.training.memory import keep_freed_memory
 from unrolled.training.optimizer import Optimizer, clip
+from unrolled.training.precision import autocast, faster_precision
 from unrolled.training.run import processor
 
 HIDDEN, LAYERS, HEADS = 64, 4, 2
@@ -131,7 +132,7 @@ def tokens_per_second(rounds: int = 12, steps: int = 5) -> None:
             done += batch.num_targets
         return done
 
-    def ours(optimizer_name: str) -> Any:
+    def ours(optimizer_name: str, precision: str) -> Any:
         model = build("decoder", job.config.model)
         optimizer = Optimizer(model, TrainingConfig(optimizer=optimizer_name))  # type: ignore[arg-type]
         source = cycle(batches)
@@ -140,7 +141,8 @@ def tokens_per_second(rounds: int = 12, steps: int = 5) -> None:
             done = 0
             for batch in islice(source, steps * 3):
                 targets = batch.num_targets
-                loss = model.loss(batch) / targets
+                with autocast(precision, torch.device("cpu")):
+                    loss = model.loss(batch) / targets
                 loss.backward()
                 clip(model.parameters(), 1.0)
                 loss.item()
@@ -150,19 +152,20 @@ def tokens_per_second(rounds: int = 12, steps: int = 5) -> None:
 
         return work
 
-    rates = interleaved(
-        {
-            "plain baseline": baseline,
-            "unrolled, AdamW": ours("adamw"),
-            "unrolled, Muon": ours("muon"),
-        },
-        rounds=rounds,
-    )
+    probe = build("decoder", job.config.model)
+    best, _ = faster_precision(probe.loss, batches[0], torch.device("cpu"))
+    contenders = {
+        "plain baseline": baseline,
+        "unrolled, float32, AdamW": ours("adamw", "float32"),
+        "unrolled, float32, Muon": ours("muon", "float32"),
+        f"unrolled, auto ({best}), AdamW": ours("adamw", best),
+    }
+    rates = interleaved(contenders, rounds=rounds)
     first = median(rates["plain baseline"])
     print(f"\nreal target tokens/s, decoder {LAYERS} × {HIDDEN}, {HEADS} heads, Pig Latin")
     print(f"(longest sentence {longest} positions; median and quartiles of {rounds} rounds)")
     for name, values in rates.items():
-        print(f"  {name:<18} {spread(values):>28}   {median(values) / first:.1f} ×")
+        print(f"  {name:<34} {spread(values):>24}   {median(values) / first:.1f} ×")
 
 
 def flop_utilisation(rounds: int = 8) -> None:

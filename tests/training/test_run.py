@@ -15,7 +15,7 @@ from unrolled.models import ModelConfig
 from unrolled.training import RunConfig, TrainingConfig
 from unrolled.training.draw import draw_loss
 from unrolled.training.log import RunLog, in_words, read_metrics
-from unrolled.training.run import create, load_config
+from unrolled.training.run import create, differences, load_config
 
 CONFIG = RunConfig(
     "sort", "decoder", 3, ModelConfig(num_layers=1), DataConfig(holdout=4), TrainingConfig()
@@ -23,9 +23,9 @@ CONFIG = RunConfig(
 
 
 def make(folder: Path, *, overwrite: bool = False) -> None:
-    create(
-        folder, CONFIG, SymbolTokenizer("012"), ["unrolled", "train", "a b"], overwrite=overwrite
-    )
+    command = ["unrolled", "train", "a b"]
+    data = {"corpus": "123"}
+    create(folder, CONFIG, SymbolTokenizer("012"), command, data=data, overwrite=overwrite)
 
 
 def test_a_run_says_what_made_it(tmp_path: Path) -> None:
@@ -135,3 +135,21 @@ def test_durations_read_as_a_clock() -> None:
         "1:00:00",
         "10:01:01",
     ]
+
+
+def test_changed_data_is_refused_by_name_and_another_machine_is_told(tmp_path: Path) -> None:
+    make(tmp_path / "run")
+    assert differences(tmp_path / "run", {"corpus": "123"}) == []
+    with pytest.raises(BadInput, match="corpus is not what"):
+        differences(tmp_path / "run", {"corpus": "124"})
+    with pytest.raises(BadInput, match="corpus is not what"):
+        differences(tmp_path / "run", {})
+    path = tmp_path / "run/environment.json"
+    content = json.loads(path.read_text())
+    content["processor"] = "Z80"
+    content["packages"]["torch"] = "1.0"
+    path.write_text(json.dumps(content))
+    changed = differences(tmp_path / "run", {"corpus": "123"})
+    assert len(changed) == 2
+    assert "Z80" in changed[0]
+    assert "1.0" in changed[1]

@@ -6,6 +6,7 @@ Which question does this file answer? "How do words on a command line become a f
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 import re
@@ -42,7 +43,7 @@ class Command:
 
 def describe(command: type[Command]) -> str:
     """The class's docstring with its example below: what `--help` shows first."""
-    return f"{(command.__doc__ or '').strip()}\n\nExample: {command.example}"
+    return f"{inspect.getdoc(command)}\n\nExample: {command.example}"
 
 
 def parse(

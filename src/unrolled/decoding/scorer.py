@@ -6,7 +6,7 @@ A `Scorer` is all that `decoding/` sees, so whatever can be asked this way can b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,6 +15,7 @@ from torch import Tensor
 from unrolled.errors import BadInput
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """Scores continuations of rows; what a row's state is, is the scorer's own affair."""
 

@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
 
+FULL_PRECISION_BELOW = 512
+"""Keys; with fewer, a CPU's fused kernel has its gradient sooner in float32 than in bfloat16."""
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -184,6 +187,10 @@ def attend(
     sight: Sight,
 ) -> Float[Tensor, "batch query hidden"]:
     """softmax(QKᵀ/√d) V with the heads put side by side again."""
+    half = torch.is_autocast_enabled("cpu") and queries.device.type == "cpu"
+    if half and torch.is_grad_enabled() and keys.shape[2] < FULL_PRECISION_BELOW:
+        with torch.autocast("cpu", enabled=False):
+            return attend(queries.float(), keys.float(), values.float(), sight)
     mixed = F.scaled_dot_product_attention(
         queries,
         keys,

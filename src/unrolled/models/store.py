@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -56,16 +56,26 @@ def parameters(model: Model) -> dict[str, Tensor]:
     return {name: weight.detach() for name, weight in model.named_parameters()}
 
 
-def save(model: Model, path: Path) -> None:
-    """Write a model's weights as safetensors."""
-    save_weights(parameters(model), path)
+def save(model: Model, path: Path, step: int = 0) -> None:
+    """Write a model's weights as safetensors, and at which step of training they stood."""
+    save_weights(parameters(model), path, step)
 
 
-def save_weights(weights: dict[str, Tensor], path: Path) -> None:
-    """Write a model's weights, by our names, as safetensors."""
+def save_weights(weights: dict[str, Tensor], path: Path, step: int = 0) -> None:
+    """The same for weights that no model holds, by our names."""
     weights = {name: weight.contiguous() for name, weight in weights.items()}
-    metadata = {"format": "pt", "unrolled": str(FORMAT)}
+    # One key only: with several, their order in the file, and so its bytes, would be chance.
+    metadata = {"unrolled": json.dumps({"format": FORMAT, "step": step})}
     write_atomically(path, lambda temporary: save_file(weights, temporary, metadata))
+
+
+def saved_step(path: Path) -> int | None:
+    """The step of the weights in a file of ours; None where there is no such file."""
+    try:
+        with safe_open(path, "pt") as file:
+            return int(json.loads(file.metadata()["unrolled"])["step"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -122,7 +132,10 @@ def load_weights(model: Model, path: Path) -> None:
     try:
         weights = load_file(path)
     except FileNotFoundError:
-        raise BadInput(f"{path} does not exist: the run has saved no weights yet") from None
+        raise BadInput(
+            f"{path} does not exist: the run was stopped before its end, "
+            f"`unrolled resume {path.parent}` goes on with it"
+        ) from None
     except (OSError, SafetensorError) as error:
         raise BadInput(f"{path} is not a whole safetensors file: {error}") from None
     own = parameters(model)

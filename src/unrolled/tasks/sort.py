@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 from unrolled.data.config import DataConfig
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, ModelConfig
-from unrolled.tasks.pairs import Pair, PairJob
+from unrolled.tasks.pairs import Pair, PairData, PairJob
 from unrolled.tasks.task import Task
 from unrolled.tasks.tokenizing import tokenizer_for
 from unrolled.training.config import RunConfig, TrainingConfig
@@ -44,10 +44,8 @@ class Sort(Task):
         if config.data.corpus != BUILT_IN:
             raise BadInput("the task sort makes its own sequences: leave --data.corpus out")
         train, held_out = divide(config.data.holdout)
-        tokenizer = tokenizer_for(
-            config.data, folder, lambda: (side for pair in train for side in pair), DIGITS
-        )
-        return SortJob(config, tokenizer, lambda: train, held_out)
+        tokenizer = tokenizer_for(config.data, folder, lambda: chain.from_iterable(train), DIGITS)
+        return SortJob(config, tokenizer, lambda: PairData(lambda: train, held_out))
 
 
 class SortJob(PairJob):

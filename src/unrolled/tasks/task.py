@@ -49,6 +49,10 @@ class Job(ABC):
     def score(self, model: Model) -> Scores:
         """The task's scores on what was held out."""
 
+    def fingerprint(self) -> dict[str, str]:
+        """Hashes of the files that the job reads, by name; none where it makes its own data."""
+        return {}
+
     def skipped(self) -> list[str]:
         """Lines on what of the corpus was left out, and why."""
         return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,25 @@ class Optimizer:
                 group["lr"] = learning_rate
             part.step()
             part.zero_grad(set_to_none=True)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that the optimizers remember, by name."""
+        return {
+            f"{i}.{index}.{name}": value
+            for i, part in enumerate(self.parts)
+            for index, kept in part.state_dict()["state"].items()
+            for name, value in kept.items()
+        }
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Remember what `tensors` gave."""
+        kept: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.parts]
+        for name, value in tensors.items():
+            i, index, key = name.split(".")
+            kept[int(i)].setdefault(int(index), {})[key] = value
+        for part, state in zip(self.parts, kept, strict=True):
+            groups = part.state_dict()["param_groups"]
+            part.load_state_dict({"state": state, "param_groups": groups})
 
 
 def split(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:

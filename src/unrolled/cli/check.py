@@ -1,0 +1,39 @@
+"""`unrolled check`: do these receipts hold?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import tyro
+
+from unrolled.cli.command import Command, print_json
+from unrolled.errors import BadInput
+from unrolled.receipts import check
+
+
+@dataclass(frozen=True)
+class Check(Command):
+    """Verify receipts again, without trusting what made them.
+
+    Exits 0 if all hold, 1 if one is refuted, 2 if one can't be read as a receipt. The checker is
+    one file of the standard library, receipts/check.py, and also runs alone.
+    """
+
+    name: ClassVar[str] = "check"
+    example: ClassVar[str] = "unrolled check xor.json"
+
+    files: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """One or more receipts."""
+    json: bool = False
+    """Print a JSON list of {"file", "status", "text"}."""
+
+    def run(self) -> int:
+        """Print a verdict for each file."""
+        if not self.files:
+            raise BadInput("no file given; try `unrolled check xor.json`")
+        if not self.json:
+            return check.main(self.files)
+        verdicts = [check.check_file(file) for file in self.files]
+        print_json([verdict._asdict() for verdict in verdicts])
+        return max(verdict.exit_code for verdict in verdicts)

@@ -1,0 +1,607 @@
+"""Does this receipt hold?  Usage: python check.py FILE...
+
+A receipt is a JSON object with the keys receipt (1), kind, claim, given, answer and evidence. This
+file decides whether what a receipt says is true. It imports the standard library alone, needs
+nothing else of the project, and computes with whole numbers and exact fractions: no rounding.
+
+How to read it: `CHECKS`, at the end, names one function a kind. Each function takes the question
+(given), the answer and the evidence, and either returns the one sentence it has proved or raises.
+Its docstring is the theorem that makes it sound. The `claim` in the file has to be that sentence to
+the letter, so a claim can't say more than was proved.
+
+Two ways to fail. `Malformed`: the file doesn't have the form of a receipt, or is larger than the
+budgets below (exit 2). `Refuted`: it has the form, and doesn't prove its claim (exit 1).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple, TypeVar
+
+Number = TypeVar("Number", int, Fraction)
+
+VERSION = 1
+KEYS = {"receipt", "kind", "claim", "given", "answer", "evidence"}
+
+# Budgets: what is larger is refused unread, so that a hostile file costs less than a second.
+MAX_BYTES = 16 * 2**20  # of a file
+MAX_VALUES = 500_000  # numbers, strings, lists and objects in a file
+MAX_DEPTH = 32  # lists within lists
+MAX_DIGITS = 1_000  # of one number
+
+MAX_INPUTS = 20  # of a neuron: a table has 2^inputs rows
+MAX_WEIGHT = 2**62  # 20 inputs never need a weight above 2^31 (Muroga 1971)
+MAX_ROWS = 4_096  # in one refutation: inputs + 2 always suffice (Carathéodory)
+MAX_MULTIPLIERS = 50_000  # and nodes, in a proof of minimality
+MAX_FRACTION_DIGITS = 60  # above and below the line
+MAX_EVALUATIONS = 2**23  # rows times neurons of a network
+
+
+class Malformed(ValueError):
+    """The file isn't a receipt this checker reads."""
+
+
+class Refuted(ValueError):
+    """The file is a receipt and doesn't prove its claim."""
+
+
+class Verdict(NamedTuple):
+    """What was found about one file: its status and the claim, or the reason it isn't accepted."""
+
+    file: str
+    status: str  # "holds", "refuted" or "unreadable"
+    text: str
+
+    @property
+    def exit_code(self) -> int:
+        """0 holds, 1 refuted, 2 unreadable."""
+        return ("holds", "refuted", "unreadable").index(self.status)
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+class Flaw(NamedTuple):
+    """Stands in the parsed document for something that must not be in it, until `vet` finds it."""
+
+    reason: str
+
+
+def read(path: str | os.PathLike[str]) -> str:
+    """The text of a regular file within budget; directories, pipes and devices aren't opened."""
+    try:
+        # Without O_NONBLOCK, opening a named pipe waits for a writer that may never come.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except (OSError, ValueError) as error:
+        raise Malformed(f"can't be opened ({getattr(error, 'strerror', None) or error})") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Malformed("not a regular file")
+        if status.st_size > MAX_BYTES:
+            raise Malformed(f"{status.st_size:,} bytes; a receipt has at most {MAX_BYTES:,}")
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise Malformed(f"can't be read ({error.strerror})") from None
+    finally:
+        os.close(descriptor)
+    if len(data) > MAX_BYTES:
+        raise Malformed(f"a receipt has at most {MAX_BYTES:,} bytes")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed(f"not UTF-8 text (byte {error.start + 1})") from None
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The receipt in `text`, all six keys there and of the right type, nothing else there."""
+    if not text.strip():
+        raise Malformed("empty; a receipt is a JSON object")
+    if text.count(",") + text.count("[") + text.count("{") > MAX_VALUES:
+        raise Malformed(f"more than {MAX_VALUES:,} values")
+    try:
+        document = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_float,
+            parse_constant=lambda word: Flaw(f"{word} is not a number"),
+        )
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise Malformed(f"not JSON: {error.msg} at {where}") from None
+    except RecursionError:
+        raise Malformed(f"nested more than {MAX_DEPTH} deep") from None
+    vet(document)
+    return envelope(document)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Flaw:
+    """A JSON object as a dict, unless it says the same key twice."""
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [key for key, _ in pairs]
+        return Flaw(f"the key {shorten(max(names, key=names.count))} appears more than once")
+    return result
+
+
+def _integer(text: str) -> int | Flaw:
+    """A JSON integer of reasonable length; Python itself stops at 4,300 digits."""
+    return int(text) if len(text) <= MAX_DIGITS else _too_long(text)
+
+
+def _float(text: str) -> float | Flaw:
+    """The binary64 a JSON number parses to, if there is one."""
+    if len(text) > MAX_DIGITS:
+        return _too_long(text)
+    return value if math.isfinite(value := float(text)) else Flaw(f"{text[:20]} is beyond binary64")
+
+
+def _too_long(text: str) -> Flaw:
+    return Flaw(f"a number of {len(text):,} characters; at most {MAX_DIGITS:,}")
+
+
+def vet(value: Any, path: str = "", depth: int = 0) -> None:
+    """Refuse, with the path of the field, whatever isn't plain JSON within budget."""
+    kind = type(value)
+    if kind is dict or kind is list:
+        if depth == MAX_DEPTH:
+            raise Malformed(f"nested more than {MAX_DEPTH} deep")
+        for key, item in value.items() if kind is dict else enumerate(value):
+            if kind is dict:
+                vet_text(key, path)
+            if type(item) is not int and type(item) is not bool:
+                vet(item, (f"{path}.{key}" if kind is dict else f"{path}[{key}]"), depth + 1)
+    elif kind is str:
+        vet_text(value, path)
+    elif kind is Flaw:
+        raise Malformed(at(path, value.reason))
+    elif kind is float and not math.isfinite(value):
+        raise Malformed(at(path, f"{value} is not a JSON number"))
+    elif kind not in (int, float, bool, type(None)):
+        raise Malformed(at(path, f"a {kind.__name__} has no place in JSON"))
+
+
+def vet_text(text: Any, path: str) -> None:
+    """Refuse half a surrogate pair: it parses, and can't be printed or written again."""
+    if type(text) is not str:
+        raise Malformed(at(path, f"a key is text, not {describe(text)}"))
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise Malformed(at(path, "half a surrogate pair is not text"))
+
+
+def envelope(document: Any) -> dict[str, Any]:
+    """The six keys with their types; what stands inside is its kind's business."""
+    if type(document) is not dict:
+        raise Malformed(f"a receipt is a JSON object, not {describe(document)}")
+    keys(document, "", KEYS)
+    if type(document["receipt"]) is not int or document["receipt"] != VERSION:
+        raise Malformed(f"receipt: expected {VERSION}, got {describe(document['receipt'])}")
+    for name in ("kind", "claim"):
+        if type(document[name]) is not str:
+            raise Malformed(f"{name}: expected text, got {describe(document[name])}")
+    for name in ("given", "answer", "evidence"):
+        if type(document[name]) is not dict:
+            raise Malformed(f"{name}: expected an object, got {describe(document[name])}")
+    return document
+
+
+# --- the fields of a kind ------------------------------------------------------------------------
+
+
+def at(path: str, reason: str) -> str:
+    """The reason with the path of its field before it."""
+    path = path.removeprefix(".")
+    path = path if len(path) <= 80 else path[:77] + "..."
+    return f"{ascii(path)[1:-1]}: {reason}" if path else reason
+
+
+def shorten(text: str) -> str:
+    """Quoted, ASCII, at most 40 characters: nothing in a file reaches the terminal raw."""
+    return ascii(text if len(text) <= 40 else text[:37] + "...")
+
+
+def describe(value: Any) -> str:
+    """What came instead, in a few words whatever its size."""
+    if value is None or type(value) is bool:
+        return json.dumps(value)
+    if type(value) is int:
+        return str(value) if value.bit_length() < 100 else f"a {value.bit_length():,}-bit integer"
+    if type(value) is float:
+        return repr(value)
+    if type(value) is str:
+        return shorten(value)
+    if type(value) is dict or type(value) is list:
+        return "an object" if type(value) is dict else "a list"
+    return f"a {type(value).__name__}"
+
+
+def keys(value: Any, path: str, expected: set[str]) -> None:
+    """Exactly these keys."""
+    if type(value) is not dict:
+        raise Malformed(at(path, f"expected an object, got {describe(value)}"))
+    if value.keys() == expected:
+        return
+    for name in sorted(expected):
+        if name not in value:
+            raise Malformed(at(f"{path}.{name}", "missing"))
+    unknown = next(name for name in value if name not in expected)
+    raise Malformed(at(f"{path}.{unknown}", "unknown key"))
+
+
+def integer(value: Any, path: str, low: int, high: int) -> int:
+    """A whole number in low..high: not true, not 1.0, not "1"."""
+    if type(value) is not int:
+        raise Malformed(at(path, f"expected a whole number, got {describe(value)}"))
+    if not low <= value <= high:
+        raise Malformed(at(path, f"expected {low}..{high}, got {describe(value)}"))
+    return value
+
+
+def integers(value: Any, path: str, length: int, bound: int) -> list[int]:
+    """A list of `length` whole numbers in -bound..bound."""
+    if type(value) is not list:
+        raise Malformed(at(path, f"expected a list, got {describe(value)}"))
+    if len(value) != length:
+        raise Malformed(at(path, f"expected {length} entries, got {len(value)}"))
+    for index, item in enumerate(value):
+        if type(item) is not int or not -bound <= item <= bound:
+            integer(item, f"{path}[{index}]", -bound, bound)
+    return value
+
+
+FRACTION = re.compile(
+    rf"(-?[0-9]{{1,{MAX_FRACTION_DIGITS}}})(?:/([0-9]{{1,{MAX_FRACTION_DIGITS}}}))?"
+)
+
+
+def fraction(value: Any, path: str) -> Fraction:
+    """An exact fraction in lowest terms, written "3", "-3" or "3/4"."""
+    match = FRACTION.fullmatch(value) if type(value) is str else None
+    if match is not None:
+        above, below = int(match[1]), int(match[2] or 1)
+        if below and str(result := Fraction(above, below)) == value:
+            return result
+    raise Malformed(
+        at(path, f'expected a fraction in lowest terms such as "3/4", got {describe(value)}')
+    )
+
+
+# --- threshold neurons ---------------------------------------------------------------------------
+# A neuron with weights w and bias b computes 1 where w.x + b >= 0 and 0 elsewhere. Row r of a table
+# is the input whose bits, x1 first, spell r in binary; "*" in the table means either value will do.
+
+
+def truth_table(given: Any) -> tuple[int, str]:
+    """The number of inputs and the table, one of 0, 1, * for each row."""
+    keys(given, "given", {"inputs", "table"})
+    inputs = integer(given["inputs"], "given.inputs", 0, MAX_INPUTS)
+    table = given["table"]
+    if type(table) is not str:
+        raise Malformed(f"given.table: expected text, got {describe(table)}")
+    if len(table) != 1 << inputs:
+        raise Malformed(f"given.table: expected {1 << inputs} rows, got {len(table)}")
+    if table.count("0") + table.count("1") + table.count("*") != len(table):
+        raise Malformed('given.table: only "0", "1" and "*" may stand in a table')
+    return inputs, table
+
+
+def count_inputs(inputs: int) -> str:
+    """The number of inputs in words for a claim."""
+    return f"{inputs} input" if inputs == 1 else f"{inputs} inputs"
+
+
+def sums(weights: Sequence[int], bias: int) -> list[int]:
+    """w.x + b on all 2^inputs rows, in the order of the table."""
+    result = [bias]
+    for weight in reversed(weights):
+        result += [value + weight for value in result]
+    return result
+
+
+def same(table: str, computed: str) -> None:
+    """The computed rows agree with the table wherever it isn't "*"."""
+    if computed == table:
+        return
+    for row, (wanted, got) in enumerate(zip(table, computed, strict=True)):
+        if wanted not in ("*", got):
+            raise Refuted(f"row {row} of the table is {wanted}; the answer computes {got} there")
+
+
+def check_separable(given: Any, answer: Any, evidence: Any) -> str:
+    """One neuron computes the table: every row is computed and compared.
+
+    With a tree under "minimal", also that no integer weights with a smaller sum of absolute values
+    do: see `check_minimal`.
+    """
+    inputs, table = truth_table(given)
+    keys(answer, "answer", {"bias", "weights"})
+    weights = integers(answer["weights"], "answer.weights", inputs, MAX_WEIGHT)
+    bias = integer(answer["bias"], "answer.bias", -MAX_WEIGHT, MAX_WEIGHT)
+    if evidence:
+        keys(evidence, "evidence", {"minimal"})
+    same(table, "".join(["1" if value >= 0 else "0" for value in sums(weights, bias)]))
+    claim = f"One threshold neuron computes this truth table of {count_inputs(inputs)}"
+    if not evidence:
+        return claim + "."
+    total = sum(map(abs, weights))
+    check_minimal(inputs, table, total, evidence["minimal"])
+    return f"{claim}, and none with integer weights of a smaller sum of |w| than {total} does."
+
+
+def check_minimal(inputs: int, table: str, total: int, nodes: Any) -> None:
+    """No integer weights with sum |w_i| < total compute the table.
+
+    Integer weights compute it exactly when some integer t has w.x >= t on true rows, w.x <= t - 1
+    on false ones. The nodes are a binary tree in preorder. A split {"input": i, "at_most": k} goes
+    on with w_i <= k in its first subtree and w_i >= k + 1 in its second: every integer w falls in
+    one. A leaf gives multipliers y >= 0 of true rows and z >= 0 of false rows with equal totals.
+    Then t cancels, and with d = sum y x - sum z x every w that computes the table has
+
+        sum |w_i| >= sum |w_i| - sum y (w.x - t) - sum z (t - 1 - w.x)
+                   = sum (|w_i| - d_i w_i) + sum z.
+
+    The least value of each |w_i| - d_i w_i over the leaf's interval stands at an end or at 0. If
+    what comes out is above total - 1, the whole number sum |w_i| can't be below total.
+    """
+    if type(nodes) is not list:
+        raise Malformed(at("evidence.minimal", f"expected a list, got {describe(nodes)}"))
+    budget = MAX_MULTIPLIERS
+    waiting: list[tuple[tuple[int | float, int | float], ...]] = [((-math.inf, math.inf),) * inputs]
+    for index, node in enumerate(nodes):
+        path = f"evidence.minimal[{index}]"
+        if not waiting:
+            raise Malformed(at(path, "the tree is complete before this node"))
+        budget -= 1
+        if budget < 0:
+            raise Malformed(
+                f"evidence.minimal: more than {MAX_MULTIPLIERS:,} multipliers and nodes"
+            )
+        box = waiting.pop()
+        if type(node) is dict and "input" in node:
+            keys(node, path, {"at_most", "input"})
+            i = integer(node["input"], f"{path}.input", 1, inputs) - 1
+            cut = integer(node["at_most"], f"{path}.at_most", -MAX_WEIGHT, MAX_WEIGHT)
+            low, high = box[i]
+            if not low <= cut < high:
+                raise Malformed(at(path, f"at_most {cut} doesn't split {low}..{high}"))
+            waiting.append((*box[:i], (cut + 1, high), *box[i + 1 :]))
+            waiting.append((*box[:i], (low, cut), *box[i + 1 :]))
+        else:
+            keys(node, path, {"false", "true"})
+            true = table_rows(table, "1", node["true"], f"{path}.true", multiplier)
+            false = table_rows(table, "0", node["false"], f"{path}.false", multiplier)
+            budget -= len(true) + len(false)
+            if leaf_bound(true, false, box) <= total - 1:
+                raise Refuted(at(path, f"its multipliers don't exclude a sum of |w| below {total}"))
+    if waiting:
+        raise Malformed("evidence.minimal: the tree is incomplete")
+
+
+def leaf_bound(
+    true: dict[int, Fraction],
+    false: dict[int, Fraction],
+    box: Sequence[tuple[int | float, int | float]],
+) -> Fraction | float:
+    """The lower bound on sum |w_i| that the multipliers prove for weights in the box."""
+    scale = math.lcm(*(value.denominator for value in (*true.values(), *false.values())))
+    ys = {row: int(value * scale) for row, value in true.items()}
+    zs = {row: int(value * scale) for row, value in false.items()}
+    if sum(ys.values()) != sum(zs.values()):
+        raise Refuted("the multipliers of true rows and of false rows have different totals")
+    bound = sum(zs.values())
+    for (low, high), d in zip(box, weighted_sum(ys, zs, len(box)), strict=True):
+        if (low == -math.inf and d < -scale) or (high == math.inf and d > scale):
+            return -math.inf
+        ends = [int(end) for end in (low, high) if math.isfinite(end)]
+        ends += [0] if low <= 0 <= high else []
+        bound += min(abs(end) * scale - d * end for end in ends)
+    return Fraction(bound, scale)
+
+
+def table_rows(
+    table: str, symbol: str, value: Any, path: str, number: Callable[[Any, str, str], Number]
+) -> dict[int, Number]:
+    """An object {row: number}; each row must exist and have `symbol` in the table."""
+    if type(value) is not dict:
+        raise Malformed(at(path, f"expected an object, got {describe(value)}"))
+    if len(value) > MAX_ROWS:
+        raise Malformed(at(path, f"more than {MAX_ROWS:,} rows"))
+    result = {}
+    for key, item in value.items():
+        row = int(key) if len(key) <= 9 and key.isascii() and key.isdigit() else -1
+        if str(row) != key or row < 0:
+            raise Malformed(at(path, f"{shorten(key)} is not a row number"))
+        if row >= len(table):
+            raise Refuted(at(path, f"the table has no row {row}"))
+        if table[row] != symbol:
+            raise Refuted(at(path, f"row {row} is {table[row]} in the table, not {symbol}"))
+        result[row] = number(item, path, key)
+    return result
+
+
+def multiplicity(value: Any, path: str, row: str) -> int:
+    """How many times a row is taken: a positive whole number."""
+    if type(value) is int and 0 < value <= MAX_WEIGHT:
+        return value
+    return integer(value, f"{path}.{row}", 1, MAX_WEIGHT)
+
+
+def multiplier(value: Any, path: str, row: str) -> Fraction:
+    """How much a row counts: a fraction above 0."""
+    result = fraction(value, f"{path}.{row}")
+    if result <= 0:
+        raise Malformed(at(f"{path}.{row}", f"expected a positive fraction, got {shorten(value)}"))
+    return result
+
+
+def weighted_sum(true: dict[int, int], false: dict[int, int], inputs: int) -> list[int]:
+    """The sum of the true rows' inputs, x1 first, minus that of the false rows'."""
+    result = [0] * inputs
+    for rows, sign in ((true, 1), (false, -1)):
+        for row, times in rows.items():
+            i = inputs
+            while row:
+                i -= 1
+                if row & 1:
+                    result[i] += sign * times
+                row >>= 1
+    return result
+
+
+def check_inseparable(given: Any, answer: Any, evidence: Any) -> str:
+    """No neuron computes the table, by summing inequalities.
+
+    Suppose w and b do. Take each true row as often as the evidence says and sum w.x + b >= 0; take
+    the false rows likewise and sum w.x + b < 0. Both sides have equally many rows and equal sums of
+    inputs, so both sums are the same number: at least 0, and below 0. That can't be.
+    """
+    inputs, table = truth_table(given)
+    keys(answer, "answer", set())
+    keys(evidence, "evidence", {"false", "true"})
+    true = table_rows(table, "1", evidence["true"], "evidence.true", multiplicity)
+    false = table_rows(table, "0", evidence["false"], "evidence.false", multiplicity)
+    if not true:
+        raise Refuted("evidence: without rows there is no contradiction")
+    if sum(true.values()) != sum(false.values()):
+        raise Refuted("evidence: the true rows and the false rows have different totals")
+    difference = weighted_sum(true, false, inputs)
+    if any(difference):
+        index = next(i for i, value in enumerate(difference) if value)
+        raise Refuted(f"evidence: the two sums differ in input {index + 1}")
+    return f"No threshold neuron computes this truth table of {count_inputs(inputs)}."
+
+
+def check_network(given: Any, answer: Any, evidence: Any) -> str:
+    """A layer of threshold neurons and one on top of it compute the table: every row is computed.
+
+    With evidence, also that fewer hidden neurons can't: see `check_fewest`.
+    """
+    inputs, table = truth_table(given)
+    keys(answer, "answer", {"hidden", "output"})
+    hidden = answer["hidden"]
+    if type(hidden) is not list:
+        raise Malformed(f"answer.hidden: expected a list, got {describe(hidden)}")
+    if (len(hidden) + 1) << inputs > MAX_EVALUATIONS:
+        raise Malformed(f"answer.hidden: more than {MAX_EVALUATIONS:,} rows times neurons")
+    layer = [neuron(item, f"answer.hidden[{i}]", inputs) for i, item in enumerate(hidden)]
+    weights, bias = neuron(answer["output"], "answer.output", len(hidden))
+    outputs = [bias] * len(table)
+    for weight, (w, b) in zip(weights, layer, strict=True):
+        outputs = [y + weight if x >= 0 else y for x, y in zip(sums(w, b), outputs, strict=True)]
+    same(table, "".join(["1" if value >= 0 else "0" for value in outputs]))
+    size = len(hidden)
+    claim = f"A network of {size} hidden threshold neuron{'' if size == 1 else 's'} and one on top"
+    claim += f" computes this truth table of {count_inputs(inputs)}"
+    if not evidence:
+        return claim + "."
+    check_fewest(table, inputs, size, evidence)
+    return claim + ", and no network with fewer hidden neurons does."
+
+
+def neuron(value: Any, path: str, inputs: int) -> tuple[list[int], int]:
+    """The weights and the bias of one neuron of a network."""
+    keys(value, path, {"bias", "weights"})
+    weights = integers(value["weights"], f"{path}.weights", inputs, MAX_WEIGHT)
+    return weights, integer(value["bias"], f"{path}.bias", -MAX_WEIGHT, MAX_WEIGHT)
+
+
+def check_fewest(table: str, inputs: int, size: int, evidence: Any) -> None:
+    """No network with fewer than `size` hidden neurons computes the table (size at most 3).
+
+    With none, the output is constant. With one, it is constant, that neuron or its negation, and
+    the negation of a neuron is a neuron: a refutation of one neuron refutes it. With two, a neuron
+    on top of two bits is an "and" or an "or" of them or their negations: so the table is A and B or
+    A or B for two neurons A, B. Take "and": A and B accept all true rows, and each false row is
+    rejected by one of them. If a + b = u + v for false rows a, b and true rows u, v, no neuron that
+    accepts u and v rejects both a and b (`check_inseparable`); so one of a, b goes to A and the
+    other to B. Around a cycle of an odd number of such pairs that can't be kept up. "Or" is the
+    same with true and false exchanged.
+    """
+    keys(evidence, "evidence", {"fewest"})
+    proof = evidence["fewest"]
+    if size == 2:
+        given = {"inputs": inputs, "table": table}
+        check_inseparable(given, {}, proof)
+    elif size == 3:
+        keys(proof, "evidence.fewest", {"and", "or"})
+        odd_cycle(table, proof["and"], "0", "evidence.fewest.and")
+        odd_cycle(table, proof["or"], "1", "evidence.fewest.or")
+    else:
+        keys(proof, "evidence.fewest", set())
+        if size > 3:
+            raise Refuted("evidence.fewest: there is no proof here for more than 3 hidden neurons")
+        if size == 1 and not {"0", "1"} <= set(table):
+            raise Refuted("evidence.fewest: a constant table needs no hidden neuron")
+
+
+def odd_cycle(table: str, value: Any, symbol: str, path: str) -> None:
+    """An odd number of [a, u, v]: a + (the next a) = u + v; each a is `symbol`, u and v are not."""
+    if type(value) is not list or len(value) % 2 == 0 or len(value) > MAX_ROWS:
+        raise Malformed(at(path, f"expected a list of odd length up to {MAX_ROWS:,}"))
+    for k, item in enumerate(value):
+        for row in integers(item, f"{path}[{k}]", 3, MAX_WEIGHT):
+            integer(row, f"{path}[{k}]", 0, len(table) - 1)
+    for k, (a, u, v) in enumerate(value):
+        b = value[(k + 1) % len(value)][0]
+        other = "1" if symbol == "0" else "0"
+        if table[a] != symbol or table[u] != other or table[v] != other:
+            raise Refuted(at(f"{path}[{k}]", f"the rows aren't {symbol}, {other}, {other}"))
+        if (a ^ b, a & b) != (u ^ v, u & v):
+            raise Refuted(at(f"{path}[{k}]", f"row {a} + row {b} isn't row {u} + row {v}"))
+
+
+CHECKS: dict[str, Callable[[Any, Any, Any], str]] = {
+    "neuron.inseparable": check_inseparable,
+    "neuron.network": check_network,
+    "neuron.separable": check_separable,
+}
+
+
+# --- the verdict ---------------------------------------------------------------------------------
+
+
+def check(document: dict[str, Any]) -> str:
+    """The claim of a receipt that holds; raises `Malformed` or `Refuted` for any other."""
+    envelope(document)
+    kind = document["kind"]
+    if kind not in CHECKS:
+        raise Malformed(f"kind: {shorten(kind)} isn't one of {', '.join(sorted(CHECKS))}")
+    proved = CHECKS[kind](document["given"], document["answer"], document["evidence"])
+    if document["claim"] != proved:
+        raise Refuted(f"claim: says {shorten(document['claim'])}; what is proved is: {proved}")
+    return proved
+
+
+def check_file(path: str | os.PathLike[str]) -> Verdict:
+    """The verdict on one file."""
+    name = ascii(os.fspath(path))[1:-1]
+    try:
+        return Verdict(name, "holds", check(parse(read(path))))
+    except Refuted as error:
+        return Verdict(name, "refuted", str(error))
+    except Malformed as error:
+        return Verdict(name, "unreadable", str(error))
+
+
+def main(paths: Sequence[str]) -> int:
+    """Print a verdict a file; 0 if all hold, 1 if one is refuted, 2 if one is unreadable."""
+    if not paths or paths[0] in ("-h", "--help"):
+        print("usage: python check.py FILE...", file=sys.stdout if paths else sys.stderr)
+        return 0 if paths else 2
+    verdicts = [check_file(path) for path in paths]
+    for verdict in verdicts:
+        print(f"{verdict.status}: {verdict.file}: {verdict.text}")
+    return max(verdict.exit_code for verdict in verdicts)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

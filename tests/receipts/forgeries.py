@@ -1,0 +1,270 @@
+"""Who attacks the checker, and how is it known that a forgery is one?
+
+`ATTACKS` holds, for each kind, receipts that hold, and an oracle: a slow, plain decision of whether
+what a document says is true, that shares nothing with the checker. `mutate` makes forgeries of any
+kind. A further kind joins the attack by a line in `ATTACKS`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import product
+from typing import Any, NamedTuple
+
+from hypothesis import strategies as st
+
+from unrolled.neurons import Inseparable, Separable, TruthTable, network, separate
+
+Document = dict[str, Any]
+
+
+class Attack(NamedTuple):
+    """One kind's questions, the receipt that answers one, and an independent decision of whether a
+    document holds. `answer` gives None for a question that has no receipt of this kind.
+    """
+
+    questions: st.SearchStrategy[Any]
+    answer: Callable[[Any], Document | None]
+    holds: Callable[[Document], bool]
+
+
+# --- forgeries of any kind -----------------------------------------------------------------------
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value in a document, outermost first."""
+    yield path
+    if isinstance(value, dict | list):
+        for key in list(value) if isinstance(value, dict) else range(len(value)):
+            yield from places(value[key], (*path, key))
+
+
+def look(document: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        document = document[key]
+    return document
+
+
+def strange(value: Any, rng: random.Random) -> Any:
+    """Another value in its place: near, of another type, or absurd."""
+    anything = [
+        True,
+        False,
+        None,
+        0,
+        1,
+        -1,
+        2,
+        10**9,
+        10**30,
+        1.0,
+        0.5,
+        -0.0,
+        "",
+        "1",
+        "1/2",
+        [],
+        {},
+    ]
+    anything += ["-1", "01", "٣", "*", [0], {"0": 1}, [[[[]]]], 2**62, -(2**62) - 1, "2/4", "1/0"]
+    near: list[Any] = []
+    if isinstance(value, bool):
+        near = [not value, int(value)]
+    elif isinstance(value, int):
+        near = [value + 1, value - 1, -value, 2 * value, float(value), str(value), value + 2**31]
+    elif isinstance(value, str) and value:
+        at = rng.randrange(len(value))
+        near = [
+            value[:at] + rng.choice("01*23/-. ") + value[at + 1 :],
+            value[:-1],
+            value + value[-1],
+        ]
+        near += [value[::-1], re.sub(r"\d+", lambda m: str(int(m[0]) + 1), value), value.upper()]
+    elif isinstance(value, list) and value:
+        near = [value[::-1], value[:-1], value + value[-1:], [*value, 0], value[1:]]
+    elif isinstance(value, dict) and value:
+        key = rng.choice(list(value))
+        less = {k: v for k, v in value.items() if k != key}
+        renamed = str(strange(key, rng))
+        near = [less, {**value, key + "0": value[key]}, {**less, renamed: value[key]}]
+    return copy.deepcopy(rng.choice(near if near and rng.random() < 0.75 else anything))
+
+
+def mutate(document: Document, other: Document, rng: random.Random) -> Document:
+    """A document changed in one to three places, with parts of another receipt among them."""
+    forged: Any = copy.deepcopy(document)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        paths = [path for path in places(forged) if path]
+        if not paths:
+            break
+        path = rng.choice(paths)
+        parent, key = look(forged, path[:-1]), path[-1]
+        way = rng.randrange(5)
+        if way == 0:  # a part of the other receipt: its table, its evidence, its claim
+            theirs = [p for p in places(other) if p and p[-1] == key] or [("claim",)]
+            parent[key] = copy.deepcopy(look(other, rng.choice(theirs)))
+        elif way == 1:  # exchange with another part of the same receipt
+            second = rng.choice(paths)
+            if second[: len(path)] != path and path[: len(second)] != second:
+                there = look(forged, second[:-1])
+                parent[key], there[second[-1]] = there[second[-1]], parent[key]
+        else:
+            parent[key] = strange(parent[key], rng)
+        forged = json.loads(json.dumps(forged))  # no part is the same object as another
+    return forged
+
+
+# --- threshold neurons: everything about at most 3 inputs by enumeration -------------------------
+
+
+@cache
+def least_sums(inputs: int) -> dict[str, int]:
+    """Each threshold function's least sum of |w|, from all weights up to 4."""
+    best: dict[str, int] = {}
+    for weights in product(range(-4, 5), repeat=inputs):
+        for bias in range(-13, 14):
+            bits = plain(inputs, list(weights), bias)
+            best[bits] = min(best.get(bits, 10**9), sum(map(abs, weights)))
+    return best
+
+
+@cache
+def with_two_hidden(inputs: int) -> frozenset[str]:
+    """The functions of two neurons: all ands and ors of them."""
+    numbers = [int(bits, 2) for bits in least_sums(inputs)]
+    found = {f(a, b) for a in numbers for b in numbers for f in (int.__and__, int.__or__)}
+    return frozenset(format(number, f"0{1 << inputs}b") for number in found)
+
+
+def plain(inputs: int, weights: list[int], bias: int) -> str:
+    """The table a neuron computes, row by row."""
+    result = ""
+    for x in product((0, 1), repeat=inputs):
+        total = bias
+        for w, value in zip(weights, x, strict=True):
+            total += w * value
+        result += "1" if total >= 0 else "0"
+    return result
+
+
+def fits(table: str, bits: str) -> bool:
+    return all(a in ("*", b) for a, b in zip(table, bits, strict=True))
+
+
+def whole(*values: Any) -> bool:
+    return all(type(value) is int for value in values)
+
+
+def well_formed_table(document: Document) -> tuple[int, str]:
+    given = document["given"]
+    assert set(given) == {"inputs", "table"}
+    inputs, table = given["inputs"], given["table"]
+    assert whole(inputs), "booleans and floats aren't numbers of inputs"
+    assert 0 <= inputs <= 5
+    assert len(table) == 2**inputs
+    assert all(symbol in ("0", "1", "*") for symbol in table)
+    return inputs, table
+
+
+def plural(number: int, word: str) -> str:
+    return f"{number} {word}" + ("" if number == 1 else "s")
+
+
+def separable_holds(document: Document) -> bool:
+    inputs, table = well_formed_table(document)
+    weights, bias = document["answer"]["weights"], document["answer"]["bias"]
+    assert set(document["answer"]) == {"weights", "bias"}
+    assert whole(*weights, bias)
+    assert len(weights) == inputs
+    claim = f"One threshold neuron computes this truth table of {plural(inputs, 'input')}"
+    if document["claim"] != claim + ".":
+        total = sum(map(abs, weights))
+        claim += f", and none with integer weights of a smaller sum of |w| than {total} does."
+        least = min(s for bits, s in least_sums(inputs).items() if fits(table, bits))
+        assert document["claim"] == claim
+        assert total == least
+    return fits(table, plain(inputs, weights, bias))
+
+
+def inseparable_holds(document: Document) -> bool:
+    inputs, table = well_formed_table(document)
+    assert document["answer"] == {}
+    assert set(document["evidence"]) == {"true", "false"}
+    words = f"No threshold neuron computes this truth table of {plural(inputs, 'input')}."
+    assert document["claim"] == words
+    multisets = []
+    for side, symbol in (("true", "1"), ("false", "0")):
+        points = list(product((0, 1), repeat=inputs))
+        taken: list[tuple[int, ...]] = []
+        for row, times in document["evidence"][side].items():
+            assert whole(times)
+            assert 0 < times < 10**5, "the oracle writes the rows out"
+            assert re.fullmatch("0|[1-9][0-9]*", row)
+            assert table[int(row)] == symbol
+            taken += [points[int(row)]] * times
+        multisets.append(taken)
+    true, false = multisets
+    assert len(true) == len(false)
+    assert [sum(c) for c in zip(*true, strict=True)] == [sum(c) for c in zip(*false, strict=True)]
+    return not any(fits(table, bits) for bits in least_sums(inputs))
+
+
+def network_holds(document: Document) -> bool:
+    inputs, table = well_formed_table(document)
+    answer = document["answer"]
+    assert set(answer) == {"hidden", "output"}
+    layers = [*answer["hidden"], answer["output"]]
+    assert all(set(n) == {"weights", "bias"} and whole(*n["weights"], n["bias"]) for n in layers)
+    columns = [plain(inputs, n["weights"], n["bias"]) for n in answer["hidden"]]
+    computed = ""
+    for row in range(len(table)):
+        total = answer["output"]["bias"]
+        for w, column in zip(answer["output"]["weights"], columns, strict=True):
+            total += w * int(column[row])
+        computed += "1" if total >= 0 else "0"
+    size = len(columns)
+    claim = f"A network of {plural(size, 'hidden threshold neuron')} and one on top computes this"
+    claim += f" truth table of {plural(inputs, 'input')}"
+    if document["claim"] != claim + ".":
+        assert document["claim"] == claim + ", and no network with fewer hidden neurons does."
+        fewer: list[str] = []
+        if size >= 1:
+            fewer += ["0" * len(table), "1" * len(table)]
+        if size >= 2:
+            fewer += least_sums(inputs)
+        if size >= 3:
+            fewer += with_two_hidden(inputs)
+        assert size <= 3
+        assert not any(fits(table, bits) for bits in fewer)
+    return fits(table, computed)
+
+
+def tables() -> st.SearchStrategy[str]:
+    """Truth tables of at most 3 inputs, with and without don't-cares."""
+    sizes = st.integers(0, 3)
+    some = sizes.flatmap(lambda n: st.text("0011*", min_size=2**n, max_size=2**n))
+    return some | st.text("01", min_size=8, max_size=8) | st.text("01", min_size=4, max_size=4)
+
+
+def separated(question: tuple[str, bool], kind: type) -> Document | None:
+    bits, minimal = question
+    answer = separate(TruthTable(bits), minimal=minimal)
+    return answer.receipt().document() if isinstance(answer, kind) else None
+
+
+ATTACKS: dict[str, Attack] = {
+    "neuron.separable": Attack(
+        st.tuples(tables(), st.booleans()), lambda q: separated(q, Separable), separable_holds
+    ),
+    "neuron.inseparable": Attack(
+        st.tuples(tables(), st.just(False)), lambda q: separated(q, Inseparable), inseparable_holds
+    ),
+    "neuron.network": Attack(
+        tables(), lambda bits: network(TruthTable(bits)).receipt().document(), network_holds
+    ),
+}
