@@ -59,6 +59,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         | {"rms_norm_eps": 0.1, "rope_parameters": {"rope_type": "default", "rope_theta": 7.0}},
     ),
     "llama 3": ("Llama", LLAMA | {"rope_parameters": LLAMA3_ROPE}),
+    "llama 3.1": (
+        "Llama",
+        LLAMA
+        | {
+            "rope_parameters": LLAMA3_ROPE
+            | {"rope_theta": 5e5, "factor": 8.0, "original_max_position_embeddings": 8192}
+        },
+    ),
     "mistral": ("Mistral", LLAMA | {"sliding_window": None}),
     "qwen 2": ("Qwen2", LLAMA),
     "gpt-2": ("GPT2", GPT2),

@@ -154,7 +154,8 @@ def difference(model: Model, path: Path) -> float:
     """Greatest difference of the graph's logits from the model's, relative to the largest."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    runtime: Any = onnxruntime  # it has no types
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     worst = 0.0
     for batch, time in CHECKED:
         given = inputs(model, batch, time)

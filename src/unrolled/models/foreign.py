@@ -49,6 +49,7 @@ def gather(source: Source, progress: Progress | None = None) -> dict[str, Tensor
     Memory: the model, and one tensor besides. Raises `BadInput` for a tensor that is missing, of
     another shape than the config says, or that our model has no place for.
     """
+    check_size(source)
     expected = shapes(source.config)
     check(source, expected)
     weights: dict[str, Tensor] = {}
@@ -68,6 +69,20 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
         model = Decoder(config)
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def check_size(source: Source) -> None:
+    """Refuse a config of quite another size, before anything of that size is made."""
+    (embedding,) = source.layout.theirs("stack.embedding.weight")
+    config = source.config
+    if embedding not in source.shapes:
+        raise BadInput(f"{source.where} does not fit its config: it lacks {embedding!r}")
+    _same_shape(source, embedding, (config.vocab_size, config.hidden_size))
+    if config.num_layers > len(source.shapes):
+        raise BadInput(
+            f"{source.where} does not fit its config: {config.num_layers} layers, and "
+            f"{len(source.shapes)} tensors in all"
+        )
 
 
 def check(source: Source, expected: Mapping[str, tuple[int, ...]]) -> None:

@@ -35,10 +35,8 @@ def read_gguf(path: Path, max_positions: int = 0) -> tuple[Source, dict[str, Any
     `max_positions` shortens the context. Raises `BadInput` for a file that is none or is cut
     short, another architecture, and what can't be represented.
     """
-    reader = open_gguf(path)
     where = str(path)
-    metadata = {name: field.contents() for name, field in reader.fields.items()}
-    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    metadata, tensors = open_gguf(path)
     shapes = {name: tuple(int(n) for n in reversed(t.shape)) for name, t in tensors.items()}
     family = metadata.get("general.architecture")
     if family not in ("llama", "gpt2"):
@@ -61,8 +59,8 @@ def read_gguf(path: Path, max_positions: int = 0) -> tuple[Source, dict[str, Any
     return Source(where, config, layout, shapes, read, unbiased), metadata
 
 
-def open_gguf(path: Path) -> Any:
-    """The library's reader of a file; one that ends too early is refused."""
+def open_gguf(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A file's metadata and tensors, both by name; one that ends too early is refused."""
     try:
         from gguf import GGUFReader
     except ImportError:
@@ -73,17 +71,19 @@ def open_gguf(path: Path) -> Any:
     class Whole(GGUFReader):
         """Refuses to read behind the end, where the library would go on with nothing."""
 
-        def _get(self, offset: int, dtype: Any, count: int = 1, *order: Any, **named: Any) -> Any:
+        def _get(self, offset: Any, dtype: Any, count: Any = 1, *order: Any, **named: Any) -> Any:
             if int(offset) + np.dtype(dtype).itemsize * int(count) > len(self.data):
                 raise ValueError(f"it ends within what begins at byte {offset:,}")
             return super()._get(offset, dtype, count, *order, **named)
 
     try:
-        return Whole(path)
+        reader = Whole(path)
+        metadata = {name: field.contents() for name, field in reader.fields.items()}
     except OSError as error:
         raise BadInput(f"{path} can't be read: {error}") from None
     except (ValueError, KeyError, IndexError, OverflowError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not a whole GGUF file: {error}") from None
+    return metadata, {tensor.name: tensor for tensor in reader.tensors}
 
 
 def dequantised(tensor: Any, where: str) -> Tensor:

@@ -60,15 +60,18 @@ def import_run(
     path = find(source)
     weights, tokenizer = understand(path, max_positions)
     gathered = gather(weights, progress)
-    create(folder, run_config(weights, tokenizer), tokenizer, command, overwrite=overwrite)
+    config = run_config(weights, tokenizer)
+    # It was trained on no data that is known: there is nothing that a resumed run could check.
+    create(folder, config, tokenizer, command, data={}, overwrite=overwrite)
     try:
         save_weights(gathered, folder / WEIGHTS)
     except BaseException:
         clear(folder)
         raise
-    config = weights.config
     count = sum(weight.numel() for weight in gathered.values())
-    return Moved(folder, weights.layout.name, count, tokenizer.vocab_size, config.max_positions)
+    return Moved(
+        folder, weights.layout.name, count, tokenizer.vocab_size, config.model.max_positions
+    )
 
 
 def find(source: str) -> Path:
