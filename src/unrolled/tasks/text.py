@@ -122,7 +122,7 @@ class TextJob(Job):
 
     def sample(self, model: Model) -> str:
         """How the model begins a text; the same draws every time."""
-        prompt = [self.tokenizer.begin_id]
+        prompt = self.tokenizer.encode_prompt("")
         answer = self._continue(model, prompt, SHOWN, SamplingConfig(temperature=0.8, top_p=0.95))
         return f"  … {' '.join(answer.split())}"
 
@@ -157,7 +157,7 @@ class TextJob(Job):
 
         Raises `BadInput` for a prompt the model has no room behind.
         """
-        tokens = [self.tokenizer.begin_id, *self.tokenizer.encode(prompt)]
+        tokens = self.tokenizer.encode_prompt(prompt)
         limit = self.config.model.max_positions
         if len(tokens) >= limit and self.config.architecture != "lstm":
             raise BadInput(
