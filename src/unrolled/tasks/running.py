@@ -57,6 +57,11 @@ def train(
     """
     job = find_task(config.task).open(config)
     batches = job.batches()
+    if next(batches.once(), None) is None or not job.validation:
+        raise BadInput(
+            f"{config.data.corpus} is too small to train on some and hold some out, or longer than "
+            f"--model.max-positions {config.model.max_positions} throughout: {batches.report()}"
+        )
     model = build(config.architecture, job.config.model, seed=config.seed)
     rehearse(batches, config)
     made_by, data = command or sys.argv, job.fingerprint()
