@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.data.arrange import buckets, cut, pack, packed_groups
+from unrolled.data.arrange import _carpet, buckets, cut, pack, packed_groups
 
 SIZES = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), max_size=60)
 
@@ -50,6 +50,11 @@ def test_batches_are_nearly_full():
     sizes = sentences(30_000, True)
     filled = [len(g) * sizes[g].max(axis=0).sum() / 4096 for g in buckets(sizes, 4096, rng())]
     assert np.mean(filled) > 0.9
+
+
+def test_a_carpet_goes_up_one_strip_and_back_down_the_next():
+    sizes = np.array([[1, 5], [9, 5], [1, 2], [9, 8], [1, 8], [9, 2]])
+    assert sizes[_carpet(sizes, 2)].tolist() == [[1, 2], [1, 5], [1, 8], [9, 8], [9, 5], [9, 2]]
 
 
 def test_examples_of_equal_lengths_are_grouped_exactly():
@@ -132,3 +137,15 @@ def test_packed_groups_hold_every_piece_once_and_full_rows_keep_to_themselves(le
         assert np.bincount(g.rows, weights=g.lengths).max() <= 10
         mixed += len({bool(n == 10) for n in g.lengths}) == 2
     assert mixed <= 1
+
+
+def test_rows_that_are_not_full_change_their_company_with_the_generator():
+    lengths = np.arange(6, 12)
+    starts = np.arange(6) * 100
+
+    def companies(seed: int) -> set[frozenset[int]]:
+        return {
+            frozenset(g.starts.tolist()) for g in packed_groups(starts, lengths, 12, 2, rng(seed))
+        }
+
+    assert len({frozenset(companies(seed)) for seed in range(20)}) > 5

@@ -7,6 +7,7 @@ import json
 import random
 import tracemalloc
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import pytest
 from hypothesis import given
@@ -350,7 +351,6 @@ def test_a_folder_without_text_files_is_refused(tmp_path):
 
 
 def test_pydocs_is_the_text_of_python_s_help_topics():
-    topics = pytest.importorskip("pydoc_data.topics").topics
     corpus = open_corpus("pydocs")
     assert list(corpus.documents("all")) == [topics[name] for name in sorted(topics)]
     train, validation = (list(corpus.documents(s)) for s in ("train", "validation"))

@@ -6,6 +6,7 @@ Which question does this file answer? "How do words on a command line become a f
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 import re
@@ -42,7 +43,7 @@ class Command:
 
 def describe(command: type[Command]) -> str:
     """The class's docstring with its example below: what `--help` shows first."""
-    return f"{(command.__doc__ or '').strip()}\n\nExample: {command.example}"
+    return f"{inspect.getdoc(command)}\n\nExample: {command.example}"
 
 
 def parse(
@@ -61,7 +62,7 @@ def parse(
     caught = io.StringIO()
     try:
         with contextlib.redirect_stderr(caught):
-            return tyro.cli(
+            parsed: T = tyro.cli(
                 target,
                 prog=f"unrolled {name}",
                 description=description,
@@ -69,6 +70,7 @@ def parse(
                 config=(tyro.conf.FlagCreatePairsOff,),
                 **kwargs,
             )
+            return parsed
     except SystemExit as stop:
         if stop.code in (0, None):
             raise

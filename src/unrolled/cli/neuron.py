@@ -51,12 +51,12 @@ class Neuron(Command):
             layers = network(table, answer) if self.network else None
         found: Separable | Inseparable | Network = layers or answer
         receipt = found.receipt()
-        if self.receipt is not None:
-            receipt.save(self.receipt)
         if self.plot is not None:
             from unrolled.neurons.draw import draw  # matplotlib is slow to import
 
             draw(answer, self.plot, self.function if len(self.function) <= 40 else "")
+        if self.receipt is not None:
+            receipt.save(self.receipt)
         if self.json:
             separable = isinstance(answer, Separable)
             names = list(table.names)

@@ -69,11 +69,16 @@ class Train(Command):
         trained = train(
             config, folder, overwrite=self.overwrite, command=["unrolled", *sys.argv[1:]]
         )
-        if self.json:
-            print_json(as_json(trained))
-        else:
-            report(task, trained)
-        return 130 if trained.ended == "interrupted" else 0
+        return finish(task, trained, self.json)
+
+
+def finish(task: str, trained: Trained, as_json: bool) -> int:
+    """Say how a run ended; returns the exit code."""
+    if as_json:
+        print_json(summary(trained))
+    else:
+        report(task, trained)
+    return 130 if trained.ended == "interrupted" else 0
 
 
 def usage() -> str:
@@ -123,7 +128,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise BadInput(f"--config {path}: {error}") from None
 
 
-def as_json(trained: Trained) -> dict[str, object]:
+def summary(trained: Trained) -> dict[str, object]:
     """What `--json` prints."""
     return {
         "run": str(trained.folder),
@@ -146,7 +151,7 @@ def report(task: str, trained: Trained) -> None:
     folder = trained.folder
     console.print(f"\nrun folder   {folder}\nloss curve   {folder / 'loss.png'}", markup=False)
     console.print("\ntry next:", markup=False)
-    for line in suggestions(task, folder):
+    for line in suggestions(task, trained):
         console.print(f"  {line}", markup=False)
 
 
@@ -157,8 +162,9 @@ def shown(name: str, value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
-def suggestions(task: str, folder: Path) -> list[str]:
-    """Commands that make sense with a new run."""
+def suggestions(task: str, trained: Trained) -> list[str]:
+    """Commands that make sense with a run that has just ended."""
+    folder = trained.folder
     again = f"unrolled evaluate {folder}"
     ask = {
         "piglatin": f'unrolled translate {folder} "the quick brown fox"',
@@ -167,4 +173,5 @@ def suggestions(task: str, folder: Path) -> list[str]:
         "pairs": f'unrolled translate {folder} "…"',
         "text": f'unrolled generate {folder} "The class"',
     }
-    return [line for line in (ask.get(task), again) if line]
+    on = f"unrolled resume {folder}" if trained.ended == "interrupted" else None
+    return [line for line in (on, ask.get(task), again) if line]

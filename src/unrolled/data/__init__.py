@@ -1,6 +1,5 @@
 """Corpora, tokenizers and batches: from text on disk to the tensors of one step."""
 
-from unrolled.models.batch import IGNORED, Batch
 from unrolled.data.batches import line_batches, masked_batches, pair_batches, text_batches
 from unrolled.data.config import DataConfig
 from unrolled.data.corpora import open_corpus
@@ -15,6 +14,7 @@ from unrolled.data.tokenizers import (
     utf8,
 )
 from unrolled.data.verses import open_verses
+from unrolled.models.batch import IGNORED, Batch
 
 __all__ = [
     "IGNORED",

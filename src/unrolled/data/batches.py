@@ -15,12 +15,12 @@ from typing import Literal
 import numpy as np
 
 from unrolled.data.arrange import Pieces, buckets, cut, packed_groups
-from unrolled.models.batch import Batch
 from unrolled.data.collate import classification, continuation, packed, translation
 from unrolled.data.ragged import Array, Ragged
 from unrolled.data.stream import BatchStream, Skips, read_windows
 from unrolled.data.tokenizers import SPECIALS, Tokenizer
 from unrolled.errors import BadInput
+from unrolled.models.batch import Batch
 
 PairLayout = Literal["encoder-decoder", "decoder"]
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from unrolled.data.arrange import Pieces
-from unrolled.models.batch import IGNORED, Batch
 from unrolled.data.ragged import Array, Ragged, rows
 from unrolled.data.tokenizers import SPECIALS, Tokenizer
+from unrolled.models.batch import IGNORED, Batch
 
 
 def translation(held: Ragged, group: Array, _: np.random.Generator) -> Batch:

@@ -14,15 +14,16 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from unrolled.models.batch import Batch
 from unrolled.data.corpus import in_words
 from unrolled.data.ragged import Ragged
 from unrolled.errors import BadInput
+from unrolled.models.batch import Batch
 
 Item = TypeVar("Item")
 Group = TypeVar("Group")
 Windows = Callable[[int], Iterator[Ragged]]
 """The windows of one epoch, from the given number on."""
+PLACE = ("epoch", "window", "batch", "windows")
 ENCODED_TOGETHER = 1 << 20
 """Characters given to the tokenizer in one call."""
 
@@ -89,17 +90,17 @@ class BatchStream(Generic[Group]):
         return "skipped " + in_words(self.skipped, "example") if self.skipped.total() else ""
 
     def state_dict(self) -> dict[str, int]:
-        """The place of the next batch: all that a resumed run needs to know."""
-        return dict(zip(("epoch", "window", "batch"), self._place, strict=True))
+        """The place of the next batch, and how many windows an epoch has (0: not known yet)."""
+        return dict(zip(PLACE, (*self._place, self._num_windows or 0), strict=True))
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Go to a place that `state_dict` gave. Raises `BadInput` if it is none."""
-        place = [state.get(name, -1) for name in ("epoch", "window", "batch")]
-        if len(state) != 3 or any(not isinstance(n, int) or n < 0 for n in place):
+        place = [state.get(name, -1) for name in PLACE]
+        if len(state) != len(PLACE) or any(not isinstance(n, int) or n < 0 for n in place):
             raise BadInput(
-                f"a place in the data is epoch, window and batch from 0 on; got {dict(state)}"
+                f"a place in the data is {', '.join(PLACE)} from 0 on; got {dict(state)}"
             )
-        self._place = (place[0], place[1], place[2])
+        self._place, self._num_windows = (place[0], place[1], place[2]), place[3] or None
         self._running, self._fraction = None, 0.0
 
     def _one_epoch(

@@ -2,10 +2,11 @@
 
 The texts are the optional packages `pythonbible-*`; Wycliffe's is Middle English of about 1390, the
 World English Bible (`web`) modern. Verses are paired by book, chapter and number. Where two
-versions divide a chapter differently the numbers don't mean the same verse, so such chapters are
-left out; Wycliffe numbers the Psalms as the Vulgate does, so against a version that follows the
-Hebrew they are left out as a whole. Whole chapters are held out: a verse says much about the next.
-Parallel passages (the gospels, Kings and Chronicles) can still be on both sides.
+versions divide a chapter differently, the same number is another verse: there, and in the Psalms
+if only one version numbers them as the Vulgate does, verses are aligned by what they say.
+
+Whole chapters are held out: a verse says much about the next. Parallel passages (the gospels, Kings
+and Chronicles) can still be on both sides.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
+from itertools import groupby
 
+from unrolled.data.align import align
 from unrolled.data.corpus import PairCorpus, Skip
 from unrolled.errors import BadInput
 
@@ -41,42 +44,52 @@ def open_verses(source: str = "wycliffe", target: str = "web", *, holdout: int =
             f"holdout says that one chapter in so many is held out: 2 or more, got {holdout}"
         )
     ours, theirs = _read(source), _read(target)
-    rows = partial(_aligned, ours, theirs)
-    apart = {
-        ours[number]
-        for number in _kept(ours, theirs, lambda _: None)
-        if _hash(number // 1000) % holdout == 0
-    }
+    matched = _matched(ours, theirs)
+    apart = {ours[i] for i, _ in matched if _hash(i // 1000) % holdout == 0}
 
     def fingerprint() -> dict[str, str]:
         return {_described(n, v): _digest(v) for n, v in ((source, ours), (target, theirs))}
 
     name = f"verses:{source}-{target}"
+    rows = partial(_rows, ours, theirs, matched)
     return PairCorpus(name, rows, fingerprint, held_out=apart.__contains__, unit="verse")
 
 
-def _aligned(ours: Verses, theirs: Verses, skip: Skip) -> Iterator[tuple[str, str]]:
-    return ((ours[number], theirs[number]) for number in _kept(ours, theirs, skip))
-
-
-def _kept(ours: Verses, theirs: Verses, skip: Skip) -> Iterator[int]:
-    """Numbers of the verses that are the same verse in both, in order."""
-    last, their_last = _last_verses(ours), _last_verses(theirs)
-    psalms_differ = _vulgate_psalms(ours) != _vulgate_psalms(theirs)
-    for number in sorted(ours.keys() | theirs.keys()):
-        chapter = number // 1000
-        if number not in ours or number not in theirs:
-            skip("only in one version")
-        elif psalms_differ and chapter // 1000 == PSALMS:
-            skip("in Psalms that are numbered differently")
-        elif last[chapter] != their_last[chapter]:
-            skip("in chapters that are divided differently")
-        elif not ours[number] or not theirs[number]:
-            skip("empty")
-        elif _uneven(len(ours[number]), len(theirs[number])):
-            skip(f"more than {UNEVEN} times as long as the other")
+def _rows(
+    ours: Verses, theirs: Verses, matched: list[tuple[int, int]], skip: Skip
+) -> Iterator[tuple[str, str]]:
+    """The texts of the matched verses, but for those that can't be the same."""
+    for _ in range(len(ours) + len(theirs) - 2 * len(matched)):
+        skip("without a counterpart")
+    for i, j in matched:
+        source, target = ours[i], theirs[j]
+        if not source or not target:
+            skip("with an empty counterpart")
+        elif _uneven(len(source), len(target)):
+            skip(f"more than {UNEVEN} times as long or short as the counterpart")
         else:
-            yield number
+            yield source, target
+
+
+def _matched(ours: Verses, theirs: Verses) -> list[tuple[int, int]]:
+    """Numbers of the verses that say the same in both versions.
+
+    By number where a chapter ends with the same one in both, else by content.
+    """
+    if _vulgate_psalms(theirs) and not _vulgate_psalms(ours):
+        return [(number, other) for other, number in _matched(theirs, ours)]
+    shifted = _vulgate_psalms(ours) != _vulgate_psalms(theirs)
+    their_chapters = _chapters(theirs)
+    pairs: list[tuple[int, int]] = []
+    for chapter, numbers in _chapters(ours).items():
+        other = _hebrew_psalm(chapter) if shifted else chapter
+        others = their_chapters.get(other, [])
+        if chapter == other and others and numbers[-1] == others[-1]:
+            pairs += [(number, number) for number in numbers if number in theirs]
+        else:
+            found = align([ours[n] for n in numbers], [theirs[n] for n in others])
+            pairs += [(numbers[i], others[j]) for i, j in found]
+    return pairs
 
 
 def _read(name: str) -> Verses:
@@ -105,12 +118,25 @@ def _vulgate_psalms(verses: Verses) -> bool:
     return PSALMS * 1_000_000 + 9030 in verses
 
 
-def _last_verses(verses: Verses) -> dict[int, int]:
-    """The highest verse number of each chapter."""
-    last: dict[int, int] = {}
-    for number in verses:
-        last[number // 1000] = max(last.get(number // 1000, 0), number)
-    return last
+def _hebrew_psalm(chapter: int) -> int:
+    """The Hebrew number of the psalm, or of its beginning, that the Vulgate numbers `chapter`.
+
+    The second halves of psalms that only the Vulgate divides (115, 147) have none: -1.
+    """
+    psalm = chapter - PSALMS * 1000
+    if psalm in (115, 147):
+        return -1
+    if psalm == 114:
+        return chapter + 2
+    return chapter + 1 if 10 <= psalm <= 146 else chapter
+
+
+def _chapters(verses: Verses) -> dict[int, list[int]]:
+    """The numbers of each chapter's verses, in order."""
+    return {
+        chapter: list(numbers)
+        for chapter, numbers in groupby(sorted(verses), key=lambda number: number // 1000)
+    }
 
 
 def _uneven(one: int, other: int) -> bool:

@@ -18,7 +18,7 @@ from unrolled.errors import BadInput
 ROWS_TOGETHER = 256
 """Sources decoded side by side; more would fill the cache, not speed it up."""
 COMPACT_BELOW = 0.75
-"""Finished rows leave the batch when fewer than this share is alive: each leave copies the cache."""
+"""Finished rows leave the batch when no more than this share is alive: leaving copies the cache."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ A `Scorer` is all that `decoding/` sees, so whatever can be asked this way can b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,6 +15,7 @@ from torch import Tensor
 from unrolled.errors import BadInput
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """Scores continuations of rows; what a row's state is, is the scorer's own affair."""
 
@@ -26,9 +27,7 @@ class Scorer(Protocol):
     def end_token(self) -> int:
         """The token that completes a hypothesis."""
 
-    def start(
-        self, sources: Sequence[Sequence[int]]
-    ) -> tuple[Any, Float[Tensor, "rows vocab"]]:
+    def start(self, sources: Sequence[Sequence[int]]) -> tuple[Any, Float[Tensor, "rows vocab"]]:
         """A row for each source, and the log-probabilities of its first token."""
 
     def step(
@@ -36,7 +35,7 @@ class Scorer(Protocol):
     ) -> tuple[Any, Float[Tensor, "rows vocab"]]:
         """Row i continues row `parents[i]` of the call before with `tokens[i]`.
 
-        Rows may be dropped, doubled and reordered. `state` is used up: only the returned one counts.
+        Rows may be dropped, doubled and reordered. `state` is used up by the call.
         """
 
 
@@ -110,8 +109,10 @@ def pad(
     if not sources or not all(sources):
         raise BadInput("every source needs at least one token")
     width = max(map(len, sources))
-    rows = [[0] * (width - len(s)) + list(s) if left else list(s) + [0] * (width - len(s))
-            for s in sources]
+    rows = [
+        [0] * (width - len(s)) + list(s) if left else list(s) + [0] * (width - len(s))
+        for s in sources
+    ]
     tokens = torch.tensor(rows, device=device)
     lengths = torch.tensor([len(s) for s in sources], device=device)[:, None]
     columns = torch.arange(width, device=device)

@@ -1,7 +1,7 @@
 """Which positions look at which? One attention for every model: softmax(QKᵀ/√d) V.
 
 Vaswani et al. 2017, equation (1) and section 3.2; grouped queries by Ainslie et al. 2023; rotary
-positions by Su et al. 2021, equation (34), pairing dimension i with i + d/2 as the Llama weights do.
+positions by Su et al. 2021, equation (34), pairing dimension i with i + d/2 as Llama weights do.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from torch import Tensor, nn
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
 
+FULL_PRECISION_BELOW = 512
+"""Keys; with fewer, a CPU's fused kernel has its gradient sooner in float32 than in bfloat16."""
+
 
 @dataclass(frozen=True)
 class Sight:
     """Who may look at whom, in the cheapest form that says it."""
 
-    mask: Bool[Tensor, "batch #one query key"] | None = None
+    mask: Bool[Tensor, "_rows 1 query key"] | None = None
     """True where a query may look at a key; None: no limit beyond `causal`."""
     causal: bool = False
     """Query i looks at keys 0…i only (queries and keys are the same positions)."""
@@ -98,7 +101,7 @@ class SelfAttention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.num_heads, self.kv_heads = config.num_heads, config.kv_heads
-        self.head_size, self.dropout = config.head_size, config.dropout
+        self.head_size = config.head_size
         # One product makes queries, keys and values: a third of the passes over x.
         width = (self.num_heads + 2 * self.kv_heads) * self.head_size
         self.qkv = nn.Linear(config.hidden_size, width, bias=config.bias)
@@ -122,18 +125,18 @@ class SelfAttention(nn.Module):
         values = values.transpose(1, 2)
         if cache is not None:
             keys, values = cache.write(layer, keys, values)
-        mixed = attend(queries, keys, values, sight, self.dropout if self.training else 0.0)
+        mixed = attend(queries, keys, values, sight)
         out: Tensor = self.out(mixed)
         return out
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of a target on an encoded source (no positions: the source has its own)."""
+    """Multi-head attention of a target on an encoded source, which carries its own positions."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.num_heads, self.kv_heads = config.num_heads, config.kv_heads
-        self.head_size, self.dropout = config.head_size, config.dropout
+        self.head_size = config.head_size
         width = 2 * self.kv_heads * self.head_size
         self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=config.bias)
         self.key_value = nn.Linear(config.hidden_size, width, bias=config.bias)
@@ -156,7 +159,7 @@ class CrossAttention(nn.Module):
     ) -> Float[Tensor, "batch time hidden"]:
         """Attend to the source."""
         queries = self.query(x).unflatten(-1, (-1, self.head_size)).transpose(1, 2)
-        mixed = attend(queries, keys, values, sight, self.dropout if self.training else 0.0)
+        mixed = attend(queries, keys, values, sight)
         out: Tensor = self.out(mixed)
         return out
 
@@ -166,15 +169,17 @@ def attend(
     keys: Float[Tensor, "batch kv_heads key head"],
     values: Float[Tensor, "batch kv_heads key head"],
     sight: Sight,
-    dropout: float,
 ) -> Float[Tensor, "batch query hidden"]:
     """softmax(QKᵀ/√d) V with the heads put side by side again."""
+    half = torch.is_autocast_enabled("cpu") and queries.device.type == "cpu"
+    if half and torch.is_grad_enabled() and keys.shape[2] < FULL_PRECISION_BELOW:
+        with torch.autocast("cpu", enabled=False):
+            return attend(queries.float(), keys.float(), values.float(), sight)
     mixed = F.scaled_dot_product_attention(
         queries,
         keys,
         values,
         attn_mask=sight.mask,
-        dropout_p=dropout,
         is_causal=sight.causal,
         enable_gqa=queries.shape[1] != keys.shape[1],
     )

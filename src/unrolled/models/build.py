@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from unrolled.errors import BadInput
-from unrolled.models.config import Architecture, ModelConfig
+from unrolled.models.config import ModelConfig
 from unrolled.models.decoder import Decoder
 from unrolled.models.encoder import Encoder
 from unrolled.models.encoder_decoder import EncoderDecoder
@@ -22,7 +22,7 @@ ARCHITECTURES: dict[str, type[Decoder | Encoder | EncoderDecoder | LSTMModel]] =
 }
 
 
-def build(architecture: Architecture, config: ModelConfig, *, seed: int = 0) -> Model:
+def build(architecture: str, config: ModelConfig, *, seed: int = 0) -> Model:
     """A new model; the same seed gives the same weights.
 
     Raises `BadInput` for an unknown architecture, and for classes asked of a model that has none.

@@ -37,7 +37,8 @@ class ModelConfig:
     bias: bool = False
     """Biases in the linear layers."""
     dropout: float = 0.0
-    """Probability of dropping a value, in [0, 1): embeddings, attention weights, layer outputs."""
+    """Probability of dropping a value of the embeddings and of each layer's output, in [0, 1).
+    Attention weights are not dropped: that would forbid the fused kernel."""
     tie_embeddings: bool = True
     """The output layer uses the embedding's matrix (Press and Wolf 2017)."""
     norm_eps: float = 1e-5

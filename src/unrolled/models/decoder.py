@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from unrolled.models.batch import Batch
 from unrolled.models.attention import Sight, causal
+from unrolled.models.batch import Batch
 from unrolled.models.block import Memory
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
@@ -32,7 +32,7 @@ class Decoder(nn.Module):
         self,
         tokens: Int[Tensor, "batch time"],
         *,
-        attention_mask: Bool[Tensor, "batch time"] | None = None,
+        attention_mask: Bool[Tensor, "batch all"] | None = None,
         documents: Int[Tensor, "batch time"] | None = None,
         positions: Int[Tensor, "batch time"] | None = None,
         cache: KeyValueCache | None = None,
@@ -96,9 +96,7 @@ class Decoder(nn.Module):
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         """Cross-entropy in nats, summed over the batch's targets."""
         # Padding stands on the right, where a causal query never looks: no mask is needed.
-        hidden = self.hidden(
-            batch.tokens, documents=batch.documents, positions=batch.positions
-        )
+        hidden = self.hidden(batch.tokens, documents=batch.documents, positions=batch.positions)
         return self.head.summed_loss(hidden, batch.targets)
 
 

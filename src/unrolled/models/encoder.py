@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from unrolled.models.batch import Batch
 from unrolled.models.attention import bidirectional
+from unrolled.models.batch import Batch
 from unrolled.models.config import ModelConfig
 from unrolled.models.decoder import place
 from unrolled.models.stack import Head, Stack, check_tokens

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from unrolled.models.batch import Batch
 from unrolled.models.attention import bidirectional
+from unrolled.models.batch import Batch
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
 from unrolled.models.decoder import Decoder
@@ -52,15 +52,13 @@ class EncoderDecoder(nn.Module):
             return cache
         width = source.shape[1]
         cache = self.decoder.make_cache(len(source), width + capacity)
-        self.decoder.hidden(
-            source[:, :0], attention_mask=source_mask, cache=cache, prefix=memory
-        )
+        self.decoder.hidden(source[:, :0], attention_mask=source_mask, cache=cache, prefix=memory)
         return cache
 
     def _remember(
         self, memory: Float[Tensor, "batch source hidden"]
     ) -> list[tuple[Tensor, Tensor]]:
-        return [block.cross.remember(memory) for block in self.decoder.stack.blocks]
+        return [cross.remember(memory) for cross in self.decoder.stack.crosses()]
 
     def decode(
         self, tokens: Int[Tensor, "batch time"], cache: KeyValueCache

@@ -19,7 +19,7 @@ State = tuple[Float[Tensor, "layers batch hidden"], Float[Tensor, "layers batch 
 
 
 class RecurrentState:
-    """What an LSTM keeps of the past: h and C of every layer; the decoder's cache, fixed in size."""
+    """What an LSTM keeps of the past, h and C of every layer: a cache of fixed size."""
 
     def __init__(self, batch: int, state: State | None = None) -> None:
         self.batch, self.state = batch, state
@@ -65,7 +65,7 @@ class LSTMModel(nn.Module):
         attention_mask: Bool[Tensor, "batch time"] | None = None,
         cache: RecurrentState | None = None,
     ) -> tuple[Float[Tensor, "batch time hidden"], State]:
-        """h of the last layer at each position (at padding: of no meaning), and the last state.
+        """H of the last layer at each position (at padding: of no meaning), and the last state.
 
         Padding, on whichever side, is not read: a row's state is that of the row alone.
         """

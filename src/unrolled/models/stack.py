@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from unrolled.models.batch import IGNORED
 from unrolled.errors import BadInput
-from unrolled.models.attention import Rotary, Sight, rotary_table
+from unrolled.models.attention import CrossAttention, Rotary, Sight, rotary_table
+from unrolled.models.batch import IGNORED
 from unrolled.models.block import Block, Memory, make_norm
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
+from unrolled.models.cross_entropy import summed_cross_entropy
 
 
 class Stack(nn.Module):
@@ -27,7 +28,9 @@ class Stack(nn.Module):
     def __init__(self, config: ModelConfig, *, cross: bool = False) -> None:
         super().__init__()
         if config.vocab_size < 1:
-            raise BadInput("model.vocab_size must be at least 1; 0 needs a tokenizer to take it from")
+            raise BadInput(
+                "model.vocab_size must be at least 1; 0 needs a tokenizer to take it from"
+            )
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         if config.positions == "learned":
@@ -78,6 +81,12 @@ class Stack(nn.Module):
         out: Tensor = self.norm(x)
         return out
 
+    def crosses(self) -> Iterator[CrossAttention]:
+        """The cross-attention of each block, in a stack that has them."""
+        for module in self.modules():
+            if isinstance(module, CrossAttention):
+                yield module
+
 
 def sinusoids(config: ModelConfig) -> Float[Tensor, "positions hidden"]:
     """Sines and cosines of geometric wavelengths (Vaswani et al. 2017, section 3.5)."""
@@ -111,7 +120,7 @@ class Head(nn.Module):
         wanted = (targets != IGNORED).nonzero().squeeze(1)
         if len(wanted) < len(targets):
             hidden, targets = hidden.index_select(0, wanted), targets.index_select(0, wanted)
-        return F.cross_entropy(self(hidden).float(), targets, reduction="sum")
+        return summed_cross_entropy(hidden, self.linear.weight, targets)
 
 
 def initialise(model: nn.Module, generator: torch.Generator, num_layers: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -30,7 +30,10 @@ def write_atomically(path: Path, write: Any) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         write(temporary)
+        temporary.chmod(mode)  # safetensors makes files that only their owner reads
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -53,11 +56,21 @@ def parameters(model: Model) -> dict[str, Tensor]:
     return {name: weight.detach() for name, weight in model.named_parameters()}
 
 
-def save(model: Model, path: Path) -> None:
-    """Write a model's weights as safetensors."""
+def save(model: Model, path: Path, step: int = 0) -> None:
+    """Write a model's weights as safetensors, and at which step of training they stood."""
     weights = {name: weight.contiguous() for name, weight in parameters(model).items()}
-    metadata = {"format": "pt", "unrolled": str(FORMAT)}
+    # One key only: with several, their order in the file, and so its bytes, would be chance.
+    metadata = {"unrolled": json.dumps({"format": FORMAT, "step": step})}
     write_atomically(path, lambda temporary: save_file(weights, temporary, metadata))
+
+
+def saved_step(path: Path) -> int | None:
+    """The step of the weights in a file of ours; None where there is no such file."""
+    try:
+        with safe_open(path, "pt") as file:
+            return int(json.loads(file.metadata()["unrolled"])["step"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -104,7 +117,7 @@ def load(run: Path | str) -> Model:
     """
     run = Path(run)
     architecture, config = model_config(read_config(run), run / CONFIG)
-    model = build(architecture, config)  # type: ignore[arg-type]
+    model = build(architecture, config)
     load_weights(model, run / WEIGHTS)
     return model.eval()
 
@@ -114,11 +127,17 @@ def load_weights(model: Model, path: Path) -> None:
     try:
         weights = load_file(path)
     except FileNotFoundError:
-        raise BadInput(f"{path} does not exist: the run has saved no weights yet") from None
+        raise BadInput(
+            f"{path} does not exist: the run was stopped before its end, "
+            f"`unrolled resume {path.parent}` goes on with it"
+        ) from None
     except (OSError, SafetensorError) as error:
         raise BadInput(f"{path} is not a whole safetensors file: {error}") from None
     own = parameters(model)
-    for kind, names in (("lacks", own.keys() - weights.keys()), ("adds", weights.keys() - own.keys())):
+    for kind, names in (
+        ("lacks", own.keys() - weights.keys()),
+        ("adds", weights.keys() - own.keys()),
+    ):
         if names:
             raise BadInput(f"{path} does not fit the config: it {kind} {sorted(names)[0]!r}")
     for name, weight in own.items():

@@ -6,7 +6,8 @@ BLEU: Papineni et al. 2002, chrF: Popović 2015, both by `sacrebleu` (Post 2018)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import sacrebleu
@@ -15,35 +16,54 @@ from unrolled.data import BatchStream, Tokenizer, pair_batches
 from unrolled.decoding import DecoderScorer, EncoderDecoderScorer, Scorer, sample
 from unrolled.errors import BadInput
 from unrolled.models import EncoderDecoder, Model
+from unrolled.models.batch import Batch
 from unrolled.tasks.task import Job, Scores
 from unrolled.training.config import RunConfig
 from unrolled.training.loop import mean_loss
 
 Pair = tuple[str, str]
 SCORED = 1_000
-"""Held-out sentences that a score is taken on."""
+"""Held-out sentences that a score is taken on, at most."""
 VALIDATED = 200
 """Held-out sentences whose loss is followed while training."""
 SHOWN = 2
 
 
+@dataclass(frozen=True)
+class PairData:
+    """Pairs to train on, as often as one likes, and those that were held out."""
+
+    train: Callable[[], Iterable[Pair]]
+    held_out: list[Pair]
+    report: Callable[[], str] = str
+    """One line on what of the corpus was left out; "" if nothing was."""
+    fingerprint: Callable[[], dict[str, str]] = dict
+    """Hashes of the corpus's files, by name."""
+
+
 class PairJob(Job):
     """Learns targets from sources; the model is a decoder or an encoder–decoder."""
 
+    bleu_words = "13a"
+    """What BLEU takes for a word: the name of a tokenizer of sacrebleu."""
+
     def __init__(
-        self,
-        config: RunConfig,
-        tokenizer: Tokenizer,
-        train: Callable[[], Iterable[Pair]],
-        held_out: Sequence[Pair],
-        skipped: Callable[[], list[str]] = list,
+        self, config: RunConfig, tokenizer: Tokenizer, read: Callable[[], PairData]
     ) -> None:
         super().__init__(config, tokenizer)
-        self.train, self.held_out = train, list(islice(held_out, SCORED))
-        if not self.held_out:
+        self.read = read
+
+    @cached_property
+    def data(self) -> PairData:
+        """The pairs, read when they are first needed: translating needs none."""
+        data = self.read()
+        if not data.held_out:
             raise BadInput("no pair is held out to score on: the corpus is too small")
-        self._skipped = skipped
-        self._validation = list(self._stream(lambda: self.held_out[:VALIDATED]).once())
+        return data
+
+    @cached_property
+    def _validation(self) -> list[Batch]:
+        return list(self._stream(lambda: self.data.held_out[:VALIDATED]).once())
 
     def _stream(self, pairs: Callable[[], Iterable[Pair]]) -> BatchStream[Any]:
         config = self.config
@@ -65,9 +85,7 @@ class PairJob(Job):
 
     def batches(self) -> BatchStream[Any]:
         """Pairs of like lengths side by side."""
-        stream = self._stream(self.train)
-        self._stream_report = stream.report
-        return stream
+        return self._stream(self.data.train)
 
     def validate(self, model: Model) -> Scores:
         """Loss a target token, in nats, on held-out pairs."""
@@ -75,18 +93,18 @@ class PairJob(Job):
 
     def sample(self, model: Model) -> str:
         """Two held-out sentences and what the model makes of them."""
-        sources = [source for source, _ in self.held_out[:SHOWN]]
+        sources = [source for source, _ in self.data.held_out[:SHOWN]]
         lines = zip(sources, self.translate(model, sources), strict=True)
         return "\n".join(f"  {source} → {target}" for source, target in lines)
 
     def score(self, model: Model) -> Scores:
         """Exact match of whole sentences, BLEU and chrF (both 0…100), and how many sentences."""
-        references = [target for _, target in self.held_out]
-        answers = self.translate(model, [source for source, _ in self.held_out])
+        references = [target for _, target in self.data.held_out]
+        answers = self.translate(model, [source for source, _ in self.data.held_out])
         matches = sum(a == r for a, r in zip(answers, references, strict=True))
         return {
             "exact_match": matches / len(references),
-            "bleu": sacrebleu.corpus_bleu(answers, [references]).score,
+            "bleu": sacrebleu.corpus_bleu(answers, [references], tokenize=self.bleu_words).score,
             "chrf": sacrebleu.corpus_chrf(answers, [references]).score,
             "sentences": len(references),
         }
@@ -130,7 +148,10 @@ class PairJob(Job):
         behind = self.tokenizer.end_id if ends else self.tokenizer.separator_id
         return [*self.tokenizer.encode(sentence), behind]
 
+    def fingerprint(self) -> dict[str, str]:
+        """Hashes of the corpus's files."""
+        return self.data.fingerprint()
+
     def skipped(self) -> list[str]:
-        """What of the corpus was left out, and what was too long for the model."""
-        own = getattr(self, "_stream_report", str)()
-        return [line for line in (*self._skipped(), own) if line]
+        """What of the corpus was left out, and why."""
+        return [line for line in [self.data.report()] if line]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 
 from unrolled.data import open_corpus
@@ -17,7 +19,7 @@ from unrolled.data.config import DataConfig
 from unrolled.data.corpus import TextCorpus
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, ModelConfig
-from unrolled.tasks.pairs import SCORED, Pair, PairJob
+from unrolled.tasks.pairs import SCORED, Pair, PairData, PairJob
 from unrolled.tasks.piglatin_rule import LETTERS, translate
 from unrolled.tasks.task import Task
 from unrolled.tasks.tokenizing import tokenizer_for
@@ -27,8 +29,10 @@ ALPHABET = " -" + "".join(sorted(LETTERS))
 SHORTEST, LONGEST = 3, 10
 CUTS = 10
 """How often a stretch of words is cut into sentences, each time at other places."""
-# Letters, and single white space between them: a blank line or any other sign ends the stretch.
-STRETCH = re.compile(r"[A-Za-z]+(?:(?:[ \t]+|[ \t]*\n[ \t]*)[A-Za-z]+(?![^\s.,;:!?)]))+")
+# A word is letters with nothing but punctuation before the next white space: no part of an
+# identifier, a contraction or a number. Between words stands white space alone, no blank line.
+WORD = r"[A-Za-z]+(?=[.,;:!?)]*(?:\s|$))"
+STRETCH = re.compile(rf"(?<![^\s(]){WORD}(?:(?:[ \t]+|[ \t]*\n[ \t]*){WORD})+")
 
 
 class PigLatin(Task):
@@ -45,9 +49,7 @@ class PigLatin(Task):
             architecture=architecture,
             seed=0,
             model=ModelConfig(hidden_size=64, num_layers=4, num_heads=4, max_positions=256),
-            data=DataConfig(
-                corpus="pydocs", tokenizer="symbols", tokens_per_batch=4096, holdout=5
-            ),
+            data=DataConfig(corpus="pydocs", tokenizer="symbols", tokens_per_batch=4096, holdout=5),
             training=TrainingConfig(
                 max_steps=2000, optimizer="muon", learning_rate=1e-2, evaluate_every=200
             ),
@@ -56,11 +58,18 @@ class PigLatin(Task):
     def open(self, config: RunConfig, folder: Path | None = None) -> PigLatinJob:
         """Find the sentences of the corpus and put their translations beside them."""
         self.check(config.architecture)
-        corpus = open_corpus(config.data.corpus, holdout=config.data.holdout)
+        read = cache(partial(self._read, config.data))
+        tokenizer = tokenizer_for(
+            config.data, folder, lambda: chain.from_iterable(read().train()), ALPHABET
+        )
+        return PigLatinJob(config, tokenizer, read)
+
+    def _read(self, data: DataConfig) -> PairData:
+        corpus = open_corpus(data.corpus, holdout=data.holdout)
         if not isinstance(corpus, TextCorpus):
             raise BadInput(
-                f"piglatin makes its own translations of a text, and {config.data.corpus} holds "
-                f"pairs: `unrolled train pairs --data.corpus {config.data.corpus}` trains on those"
+                f"piglatin makes its own translations of a text, and {data.corpus} holds "
+                f"pairs: `unrolled train pairs --data.corpus {data.corpus}` trains on those"
             )
         held_out = list(dict.fromkeys(sentences(corpus.documents("validation"), cuts=1)))[:SCORED]
         apart = frozenset(held_out)
@@ -72,14 +81,11 @@ class PigLatin(Task):
 
         if not held_out or next(train(), None) is None:
             raise BadInput(
-                f"{config.data.corpus} has too few sentences of {SHORTEST} to {LONGEST} English "
-                "words to train on some and hold others out"
+                f"{data.corpus} has too few sentences of {SHORTEST} to {LONGEST} English words "
+                "to train on some and hold others out"
             )
-        tokenizer = tokenizer_for(
-            config.data, folder, lambda: (" ".join(pair) for pair in train()), ALPHABET
-        )
         pairs = [(sentence, translate(sentence)) for sentence in held_out]
-        return PigLatinJob(config, tokenizer, train, pairs, lambda: [corpus.report()])
+        return PairData(train, pairs, corpus.report, corpus.fingerprint)
 
 
 class PigLatinJob(PairJob):

@@ -1,4 +1,4 @@
-"""The rule of Pig Latin, exactly: what the translator has to learn, and what it is scored against."""
+"""The rule of Pig Latin, exactly: what the translator learns, and what it is scored against."""
 
 from __future__ import annotations
 

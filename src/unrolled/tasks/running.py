@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from unrolled.data import BatchStream
 from unrolled.errors import BadInput
 from unrolled.models import Model, build, load, save
-from unrolled.models.store import WEIGHTS
+from unrolled.models.store import CONFIG, WEIGHTS, saved_step, write_json
 from unrolled.tasks import TASKS
 from unrolled.tasks.task import Job, Scores, Task
 from unrolled.training import Diverged, RunConfig, Trainer
+from unrolled.training.checkpoint import Checkpoints, read_state
 from unrolled.training.draw import draw_loss
 from unrolled.training.log import RunLog
 from unrolled.training.memory import keep_freed_memory
-from unrolled.training.run import CURVE, create, load_config
+from unrolled.training.run import CURVE, create, differences, load_config
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,54 @@ def train(
     Interrupted or out of time, it ends in order all the same. Raises `BadInput` for a config that
     can't be trained, `Diverged` when the loss is no number (the last good weights are saved).
     """
-    keep_freed_memory()
     job = find_task(config.task).open(config)
-    model = build(config.architecture, job.config.model, seed=config.seed)
     batches = job.batches()
-    create(folder, job.config, job.tokenizer, command or sys.argv, overwrite=overwrite)
+    model = build(config.architecture, job.config.model, seed=config.seed)
+    made_by, data = command or sys.argv, job.fingerprint()
+    create(folder, job.config, job.tokenizer, made_by, data=data, overwrite=overwrite)
+    return _fit(job, model, batches, folder)
+
+
+def resume(folder: Path, *, max_steps: int = 0) -> Trained:
+    """Go on with a run that was stopped, from its last checkpoint, to the bits it would have had.
+
+    `max_steps` above the run's own lets a finished run go on. Raises `BadInput` for a folder that
+    is no run, a run that is finished, and data that has changed.
+    """
+    config = load_config(folder)
+    if max_steps:
+        config = replace(config, training=replace(config.training, max_steps=max_steps))
+    latest = Checkpoints(folder).latest()
+    step = read_state(latest)["step"] if latest else 0
+    if step >= config.training.max_steps and saved_step(folder / WEIGHTS) == step:
+        raise BadInput(
+            f"{folder} is finished, at step {step:,}: a larger --training.max-steps goes on"
+        )
+    job = find_task(config.task).open(config, folder)
+    changed = differences(folder, job.fingerprint())
+    model = build(config.architecture, config.model, seed=config.seed)
+    if max_steps:
+        write_json(folder / CONFIG, config.to_json())
+    notes = [f"going on from step {step:,}"]
+    notes += [f"not to the same bits: {change}" for change in changed]
+    return _fit(job, model, job.batches(), folder, latest, notes)
+
+
+def _fit(
+    job: Job,
+    model: Model,
+    batches: BatchStream[Any],
+    folder: Path,
+    checkpoint: Path | None = None,
+    notes: Sequence[str] = (),
+) -> Trained:
+    """Train a model in a run's folder, from a checkpoint or from the start, and score it."""
+    keep_freed_memory()
+    config = job.config
     with RunLog(folder) as log:
-        for line in job.skipped():
-            log.say(line)
-        log.say(introduction(job, model))
+        for line in (*job.skipped(), batches.report(), introduction(job, model), *notes):
+            if line:
+                log.say(line)
         trainer = Trainer(
             model,
             batches,
@@ -68,20 +110,23 @@ def train(
             seed=config.seed,
             validate=lambda: job.validate(model),
             sample=lambda: job.sample(model),
+            checkpoints=Checkpoints(folder),
         )
+        if checkpoint is not None:
+            trainer.resume(checkpoint)
+        elif notes:
+            log.cut(0, 0)
         try:
             ended = trainer.fit()
         except Diverged as error:
-            save(model, folder / WEIGHTS)
+            save(model, folder / WEIGHTS, trainer.step)
             raise Diverged(f"{error}; {folder} holds the weights of step {trainer.step}") from None
-        save(model, folder / WEIGHTS)
+        save(model, folder / WEIGHTS, trainer.step)
+        draw_loss(folder, folder / CURVE)
         log.say("scoring on what was held out …")
     model.eval()
-    draw_loss(folder, folder / CURVE)
     scores = {} if ended == "interrupted" else job.score(model)
-    return Trained(
-        folder, ended, trainer.step, trainer.clock.seconds, scores, job.sample(model)
-    )
+    return Trained(folder, ended, trainer.step, trainer.clock.seconds, scores, job.sample(model))
 
 
 def introduction(job: Job, model: Model) -> str:

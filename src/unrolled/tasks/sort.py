@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 from unrolled.data.config import DataConfig
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, ModelConfig
-from unrolled.tasks.pairs import Pair, PairJob
+from unrolled.tasks.pairs import Pair, PairData, PairJob
 from unrolled.tasks.task import Task
 from unrolled.tasks.tokenizing import tokenizer_for
 from unrolled.training.config import RunConfig, TrainingConfig
@@ -32,9 +32,7 @@ class Sort(Task):
             architecture=architecture,
             seed=0,
             model=ModelConfig(hidden_size=48, num_layers=2, num_heads=4, max_positions=16),
-            data=DataConfig(
-                corpus=BUILT_IN, tokenizer="symbols", tokens_per_batch=1024, holdout=4
-            ),
+            data=DataConfig(corpus=BUILT_IN, tokenizer="symbols", tokens_per_batch=1024, holdout=4),
             training=TrainingConfig(
                 max_steps=600, learning_rate=3e-3, warmup_steps=50, evaluate_every=100
             ),
@@ -46,14 +44,14 @@ class Sort(Task):
         if config.data.corpus != BUILT_IN:
             raise BadInput("the task sort makes its own sequences: leave --data.corpus out")
         train, held_out = divide(config.data.holdout)
-        tokenizer = tokenizer_for(
-            config.data, folder, lambda: (side for pair in train for side in pair), DIGITS
-        )
-        return SortJob(config, tokenizer, lambda: train, held_out)
+        tokenizer = tokenizer_for(config.data, folder, lambda: chain.from_iterable(train), DIGITS)
+        return SortJob(config, tokenizer, lambda: PairData(lambda: train, held_out))
 
 
 class SortJob(PairJob):
     """Sorts what a person types, spaces between the digits or not."""
+
+    bleu_words = "char"
 
     def _source(self, sentence: str) -> list[int]:
         digits = "".join(sentence.split())

@@ -1,4 +1,4 @@
-"""What is a task? Defaults for a run, and the job they lead to: data, scores, a look at the answers."""
+"""What is a task? Defaults for a run, and the job they lead to: data, scores, samples."""
 
 from __future__ import annotations
 
@@ -49,6 +49,10 @@ class Job(ABC):
     def score(self, model: Model) -> Scores:
         """The task's scores on what was held out."""
 
+    def fingerprint(self) -> dict[str, str]:
+        """Hashes of the files that the job reads, by name; none where it makes its own data."""
+        return {}
+
     def skipped(self) -> list[str]:
         """Lines on what of the corpus was left out, and why."""
         return []
@@ -78,4 +82,3 @@ class Task(ABC):
                 f"task {self.name!r} has no architecture {architecture!r}: "
                 f"choose {' or '.join(self.architectures)}"
             )
-

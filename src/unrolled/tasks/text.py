@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from unrolled.data.corpus import Split, TextCorpus
 from unrolled.decoding import DecoderScorer, SamplingConfig, sample
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, Encoder, Model, ModelConfig
+from unrolled.models.batch import Batch
 from unrolled.tasks.task import Job, Scores, Task
 from unrolled.tasks.tokenizing import tokenizer_for
 from unrolled.training.config import RunConfig, TrainingConfig
@@ -35,48 +37,61 @@ class Text(Task):
     architectures = ("decoder", "encoder", "lstm")
 
     def defaults(self, architecture: Architecture) -> RunConfig:
-        """Byte-level BPE, 4 layers of width 192."""
+        """Byte-level BPE, 4 layers of width 128 (an LSTM: 2), dropout against a small corpus."""
         return RunConfig(
             task=self.name,
             architecture=architecture,
             seed=0,
             model=ModelConfig(
-                hidden_size=192,
+                hidden_size=128,
                 num_layers=2 if architecture == "lstm" else 4,
-                num_heads=6,
+                num_heads=4,
                 max_positions=256,
-                dropout=0.1,
+                dropout=0.2,
             ),
             data=DataConfig(
                 corpus="pydocs", tokenizer="bpe", vocab_size=2048, tokens_per_batch=4096
             ),
             training=TrainingConfig(
-                max_steps=1000, optimizer="muon", learning_rate=5e-3, evaluate_every=100
+                max_steps=1000, optimizer="muon", learning_rate=1e-2, evaluate_every=100
             ),
         )
 
     def open(self, config: RunConfig, folder: Path | None = None) -> TextJob:
         """Open the corpus and train its tokenizer, or take the run's."""
         self.check(config.architecture)
-        corpus = open_corpus(config.data.corpus, holdout=config.data.holdout)
+        read = cache(partial(self._read, config.data))
+        tokenizer = tokenizer_for(config.data, folder, lambda: read().documents("train"))
+        job = MaskedJob if config.architecture == "encoder" else TextJob
+        return job(config, tokenizer, read)
+
+    def _read(self, data: DataConfig) -> TextCorpus:
+        corpus = open_corpus(data.corpus, holdout=data.holdout)
         if not isinstance(corpus, TextCorpus):
             raise BadInput(
-                f"{config.data.corpus} holds pairs, not text: "
-                f"`unrolled train pairs --data.corpus {config.data.corpus}` trains on them"
+                f"{data.corpus} holds pairs, not text: "
+                f"`unrolled train pairs --data.corpus {data.corpus}` trains on them"
             )
-        tokenizer = tokenizer_for(config.data, folder, lambda: corpus.documents("train"))
-        return (MaskedJob if config.architecture == "encoder" else TextJob)(
-            config, tokenizer, corpus
-        )
+        return corpus
 
 
 class TextJob(Job):
     """Predicts the next token."""
 
-    def __init__(self, config: RunConfig, tokenizer: Tokenizer, corpus: TextCorpus) -> None:
+    def __init__(
+        self, config: RunConfig, tokenizer: Tokenizer, read: Callable[[], TextCorpus]
+    ) -> None:
         super().__init__(config, tokenizer)
-        self.corpus = corpus
-        self._validation = list(islice(self._stream("validation").once(), VALIDATED))
+        self.read = read
+
+    @property
+    def corpus(self) -> TextCorpus:
+        """The text, opened when it is first needed: generating needs none."""
+        return self.read()
+
+    @cached_property
+    def _validation(self) -> list[Batch]:
+        return list(islice(self._stream("validation").once(), VALIDATED))
 
     def _stream(self, split: Split) -> BatchStream[Any]:
         config = self.config
@@ -154,10 +169,12 @@ class TextJob(Job):
             max_tokens = min(max_tokens, self.config.model.max_positions - len(tokens))
         scorer = DecoderScorer(model, end_token=self.tokenizer.end_id, max_length=max_tokens)
         generator = torch.Generator().manual_seed(seed)
-        answer = sample(
-            scorer, [tokens], max_length=max_tokens, config=config, generator=generator
-        )
+        answer = sample(scorer, [tokens], max_length=max_tokens, config=config, generator=generator)
         return self.tokenizer.decode(answer[0].tokens)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Hashes of the corpus's files."""
+        return self.corpus.fingerprint()
 
     def skipped(self) -> list[str]:
         """What of the corpus was left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from unrolled.data.config import DataConfig
 from unrolled.data.corpus import PairCorpus
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, ModelConfig
-from unrolled.tasks.pairs import SCORED, PairJob
+from unrolled.tasks.pairs import SCORED, PairData, PairJob
 from unrolled.tasks.task import Task
 from unrolled.tasks.tokenizing import tokenizer_for
 from unrolled.training.config import RunConfig, TrainingConfig
@@ -34,30 +35,34 @@ class Pairs(Task):
                 hidden_size=192, num_layers=3, num_heads=6, max_positions=256, dropout=0.1
             ),
             data=DataConfig(
-                corpus=self.corpus or "pairs.tsv", tokenizer="bpe", vocab_size=4096,
+                corpus=self.corpus or "pairs.tsv",
+                tokenizer="bpe",
+                vocab_size=4096,
                 tokens_per_batch=4096,
             ),
             training=TrainingConfig(
-                max_steps=3000, optimizer="muon", learning_rate=5e-3, evaluate_every=250
+                max_steps=2000, optimizer="muon", learning_rate=1e-2, evaluate_every=250
             ),
         )
 
     def open(self, config: RunConfig, folder: Path | None = None) -> PairJob:
         """Open the pairs; those held out are the corpus's own choice."""
         self.check(config.architecture)
-        corpus = open_corpus(config.data.corpus, holdout=config.data.holdout)
+        read = cache(partial(self._read, config.data))
+        tokenizer = tokenizer_for(config.data, folder, lambda: chain.from_iterable(read().train()))
+        return PairJob(config, tokenizer, read)
+
+    def _read(self, data: DataConfig) -> PairData:
+        if not data.corpus:
+            raise BadInput("name the file with your pairs: --data.corpus pairs.tsv")
+        corpus = open_corpus(data.corpus, holdout=data.holdout)
         if not isinstance(corpus, PairCorpus):
             raise BadInput(
-                f"{config.data.corpus} holds text, not pairs: "
-                f"`unrolled train text --data.corpus {config.data.corpus}` trains on it"
+                f"{data.corpus} holds text, not pairs: "
+                f"`unrolled train text --data.corpus {data.corpus}` trains on it"
             )
-        tokenizer = tokenizer_for(
-            config.data, folder, lambda: chain.from_iterable(corpus.pairs("train"))
-        )
         held_out = list(islice(corpus.pairs("validation"), SCORED))
-        return PairJob(
-            config, tokenizer, lambda: corpus.pairs("train"), held_out, lambda: [corpus.report()]
-        )
+        return PairData(partial(corpus.pairs, "train"), held_out, corpus.report, corpus.fingerprint)
 
 
 class Verses(Pairs):

@@ -55,9 +55,13 @@ class TrainingConfig:
     evaluate_every: int = 100
     """Steps between two validations, each with a sample of what the model does."""
 
+    save_every: int = 200
+    """Steps between two checkpoints, from which `unrolled resume` goes on; the last two and the
+    best are kept."""
+
     def __post_init__(self) -> None:
         """Refuse what can't be trained with."""
-        for name in ("max_steps", "accumulate", "log_every", "evaluate_every"):
+        for name in ("max_steps", "accumulate", "log_every", "evaluate_every", "save_every"):
             if getattr(self, name) < 1:
                 raise BadInput(f"training.{name} must be at least 1, not {getattr(self, name)}")
         for name in ("max_minutes", "warmup_steps", "weight_decay", "clip_norm", "final_fraction"):

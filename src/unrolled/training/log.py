@@ -1,4 +1,4 @@
-"""What does a run leave to read? metrics.jsonl, TensorBoard events, lines and a bar on the terminal."""
+"""What does a run leave to read? metrics.jsonl, TensorBoard events, lines on the terminal."""
 
 from __future__ import annotations
 
@@ -80,6 +80,24 @@ class RunLog:
         self._append({"step": step, **values})
         for name, value in values.items():
             self.events.add_scalar(name, value, step)
+
+    def length(self) -> int:
+        """Bytes of metrics.jsonl so far."""
+        return self.file.tell()
+
+    def cut(self, length: int, step: int) -> None:
+        """Forget what was recorded after a checkpoint, of `length` bytes, at `step`.
+
+        TensorBoard's files can't be cut: a marker tells it to hide what comes after `step`.
+        """
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.file.truncate(length)
+        self.file.seek(length)
+        if length == 0:
+            self._append({"format": FORMAT})
+        self.events.close()
+        self.events = SummaryWriter(str(self.folder / EVENTS), purge_step=step + 1)
 
     def say(self, text: str) -> None:
         """A line for the person who watches."""

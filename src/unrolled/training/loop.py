@@ -10,15 +10,17 @@ import math
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 
-from unrolled.errors import WorkFailed
+from unrolled.errors import BadInput, WorkFailed
 from unrolled.models.batch import Batch
 from unrolled.models.build import Model
+from unrolled.training.checkpoint import Checkpoints, read_state, restore, take
 from unrolled.training.config import TrainingConfig
 from unrolled.training.log import Clock, RunLog, in_words
 from unrolled.training.optimizer import Optimizer, clip, learning_rate
@@ -52,17 +54,20 @@ class Trainer:
         seed: int,
         validate: Callable[[], Mapping[str, float]] | None = None,
         sample: Callable[[], str] | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.device = pick_device(config.device)
         self.model = model.to(self.device)
         self.batches, self.config, self.log = batches, config, log
-        self.validate, self.sample = validate, sample
+        self.validate, self.sample, self.checkpoints = validate, sample, checkpoints
         self.optimizer = Optimizer(model, config)
         self.loss = compiled(model.loss) if config.compile else model.loss
         self.precision: str = config.precision
         self.step = 0
         self.clock = Clock()
         self.tally = Tally()
+        self.row: dict[str, float] = {}
+        self.validated: tuple[int, dict[str, float]] = (0, {})
         # Data, initial weights and samples have generators of their own: this one is dropout's.
         torch.manual_seed(seed)
 
@@ -74,20 +79,62 @@ class Trainer:
         if self.precision == "auto":
             self.precision = self._measure_precision()
         self.model.train()
+        ended = "finished"
         with _Interrupts() as interrupts:
-            while self.step < self.config.max_steps:
+            while self.step < self.config.max_steps and ended == "finished":
                 self._take_step()
-                over = self._out_of_time()
-                stopping = over or interrupts.seen or self.step == self.config.max_steps
-                if self.step % self.config.log_every == 0 or stopping:
+                if self._due(self.config.log_every):
                     self._write_metrics()
-                if self.step % self.config.evaluate_every == 0 or stopping:
+                if self._due(self.config.evaluate_every):
                     self._evaluate()
-                if interrupts.seen:
-                    return "interrupted"
-                if over:
-                    return "out of time"
-        return "finished"
+                if interrupts.seen or self._out_of_time():
+                    ended = "interrupted" if interrupts.seen else "out of time"
+                last = ended != "finished" or self.step == self.config.max_steps
+                if last or self._due(self.config.save_every):
+                    self._save()
+            # What follows is for the reader of this run; a resumed one goes on from before it.
+            if self.validated[0] < self.step:
+                self._evaluate()
+            if self.checkpoints is not None:
+                self.checkpoints.wait()
+        return ended
+
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0
+
+    def _save(self) -> None:
+        """Copy the run as it stands; the copy is written while training goes on."""
+        if self.checkpoints is None:
+            return
+        place: Any = self.batches.state_dict() if hasattr(self.batches, "state_dict") else None
+        state = {
+            "data": place,
+            "seconds": self.clock.seconds,
+            "tally": asdict(self.tally),
+            "row": self.row,
+            "metrics_bytes": self.log.length(),
+            "precision": self.precision,
+            "optimizer": self.config.optimizer,
+        }
+        snapshot = take(self.model, self.optimizer, self.step, state)
+        if self.validated[0] == self.step:
+            snapshot.score = self.validated[1].get("validation_loss")
+        self.checkpoints.save(snapshot)
+
+    def resume(self, folder: Path) -> None:
+        """Go back to a checkpoint: the next step is the one that followed it.
+
+        Raises `BadInput` for a checkpoint that is damaged or of another run.
+        """
+        if (of := read_state(folder).get("optimizer")) != self.config.optimizer:
+            raise BadInput(f"{folder} is of another optimizer: {of}, not {self.config.optimizer}")
+        state = restore(folder, self.model, self.optimizer)
+        self.step, self.precision = state["step"], state["precision"]
+        self.tally, self.row = Tally(**state["tally"]), state["row"]
+        self.clock.before = state["seconds"]
+        self.log.cut(state["metrics_bytes"], self.step)
+        if state["data"] is not None:
+            self.batches.load_state_dict(state["data"])  # type: ignore[attr-defined]
 
     def _take_step(self) -> None:
         start = self.clock.seconds
@@ -144,18 +191,19 @@ class Trainer:
         if epoch := getattr(self.batches, "epoch", None):
             row["epoch"] = float(epoch)
         self.log.write(self.step, row)
-        self.last_row = row
+        self.row = row
 
     def _evaluate(self) -> None:
-        row = self.last_row
-        line = (
-            f"step {self.step:>6,}  loss {row['loss']:.4f}  {row['tokens_per_second']:,.0f} tokens/s"
-            f"  {in_words(self.clock.seconds)}"
-        )
+        if self.tally.steps:
+            self._write_metrics()
+        row = self.row
+        speed = f"{row['tokens_per_second']:,.0f} tokens/s  {in_words(self.clock.seconds)}"
+        line = f"step {self.step:>6,}  loss {row['loss']:.4f}  {speed}"
         self.model.eval()
         with torch.no_grad():
-            if self.validate is not None:
-                values = self.validate()
+            values = dict(self.validate()) if self.validate is not None else {}
+            self.validated = (self.step, values)
+            if values:
                 self.log.write(self.step, values)
                 line += "".join(f"  {name.replace('_', ' ')} {v:.4f}" for name, v in values.items())
             self.log.say(line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -41,13 +41,31 @@ class Optimizer:
             part.step()
             part.zero_grad(set_to_none=True)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All that the optimizers remember, by name."""
+        return {
+            f"{i}.{index}.{name}": value
+            for i, part in enumerate(self.parts)
+            for index, kept in part.state_dict()["state"].items()
+            for name, value in kept.items()
+        }
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Remember what `tensors` gave."""
+        kept: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.parts]
+        for name, value in tensors.items():
+            i, index, key = name.split(".")
+            kept[int(i)].setdefault(int(index), {})[key] = value
+        for part, state in zip(self.parts, kept, strict=True):
+            groups = part.state_dict()["param_groups"]
+            part.load_state_dict({"state": state, "param_groups": groups})
+
 
 def split(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """The matrices of linear and recurrent layers; then embeddings, norms and biases."""
-    embeddings = {
-        module.weight for module in model.modules() if isinstance(module, nn.Embedding)
-    }
-    matrices, others = [], []
+    embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
     for parameter in model.parameters():
         inner = parameter.ndim == 2 and parameter not in embeddings
         (matrices if inner else others).append(parameter)

@@ -1,4 +1,4 @@
-"""In which number format, and compiled or not? Options that give way, aloud, where they can't run."""
+"""In which number format, and compiled or not? Options that give way where they can't run."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def faster_precision(loss: Loss, batch: Batch, device: torch.device) -> tuple[st
 
 def compiled(loss: Loss) -> Loss:
     """`loss` through torch.compile; at the first failure a warning, and from then on uncompiled."""
-    fast = torch.compile(loss, dynamic=True)
+    fast = torch.compile(loss)
     state = {"works": True}
 
     def call(batch: Batch) -> Tensor:

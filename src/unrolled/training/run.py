@@ -1,20 +1,21 @@
 """What is a run on disk? A folder with weights, config, tokenizer, metrics, and what made them.
 
-    model.safetensors   the final weights
-    config.json         task, architecture, seed and every option
-    environment.json    versions, machine, and the command
-    tokenizer*.json     the tokenizer
-    metrics.jsonl       a line every few steps; tensorboard/ holds the same
-    loss.png            the curve of the loss
+model.safetensors   the final weights
+config.json         task, architecture, seed and every option
+environment.json    versions, machine, and the command
+tokenizer*.json     the tokenizer
+metrics.jsonl       a line every few steps; tensorboard/ holds the same
+loss.png            the curve of the loss
 """
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import torch
 from unrolled.data import Tokenizer
 from unrolled.errors import BadInput, WorkFailed
 from unrolled.models.store import CONFIG, WEIGHTS, read_config, write_json
+from unrolled.training.checkpoint import FOLDER
 from unrolled.training.config import RunConfig
 from unrolled.training.log import EVENTS, METRICS
 
@@ -33,12 +35,18 @@ PACKAGES = ("unrolled", "torch", "numpy", "tokenizers", "safetensors", "sacreble
 
 
 def create(
-    folder: Path, config: RunConfig, tokenizer: Tokenizer, command: Sequence[str], *, overwrite: bool
+    folder: Path,
+    config: RunConfig,
+    tokenizer: Tokenizer,
+    command: Sequence[str],
+    *,
+    data: Mapping[str, str],
+    overwrite: bool,
 ) -> None:
     """Make a run's folder and write down all that is known before training.
 
-    Raises `BadInput` if something stands there already; `overwrite` replaces a run, and nothing
-    but a run.
+    `data` are the hashes of the files that are trained on. Raises `BadInput` if something stands
+    there already; `overwrite` replaces a run, and nothing but a run.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         if not overwrite:
@@ -51,8 +59,9 @@ def create(
         tokenizer.save(folder)
     except OSError as error:
         raise WorkFailed(f"can't write the run folder {folder}: {error}") from error
+    write_json(folder / ENVIRONMENT, {**environment(command), "data": dict(data)})
+    # Last: a folder with a config is a run that can be resumed.
     write_json(folder / CONFIG, config.to_json())
-    write_json(folder / ENVIRONMENT, environment(command))
 
 
 def clear(folder: Path) -> None:
@@ -60,7 +69,8 @@ def clear(folder: Path) -> None:
     read_config(folder)
     for name in (WEIGHTS, METRICS, ENVIRONMENT, CURVE, "tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / EVENTS, ignore_errors=True)
+    for name in (EVENTS, FOLDER):
+        shutil.rmtree(folder / name, ignore_errors=True)
     (folder / CONFIG).unlink()
 
 
@@ -77,6 +87,30 @@ def environment(command: Sequence[str]) -> dict[str, object]:
         "torch_capability": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
     }
+
+
+def differences(folder: Path, data: Mapping[str, str]) -> list[str]:
+    """What is not as it was when the run began, and keeps its weights from being the same bits.
+
+    Raises `BadInput` if the data is not the same.
+    """
+    try:
+        then = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+        before, versions = then["data"], then["packages"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{folder / ENVIRONMENT} can't be read: {error}") from None
+    for name in sorted(before.keys() | data.keys()):
+        if before.get(name) != data.get(name):
+            raise BadInput(
+                f"{name} is not what the run was trained on so far: it can go on with the same "
+                "data alone"
+            )
+    now = environment([])
+    same = {name: then.get(name) for name in ("processor", "threads", "torch_capability")}
+    changed = [f"{k} {v!r} then, {now[k]!r} now" for k, v in same.items() if v != now[k]]
+    if versions.get("torch") != installed("torch"):
+        changed.append(f"torch {versions.get('torch')} then, {installed('torch')} now")
+    return changed
 
 
 def installed(name: str) -> str | None:

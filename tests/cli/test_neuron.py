@@ -114,3 +114,12 @@ def test_the_command_starts_without_torch_and_matplotlib():
         "assert not {'torch', 'matplotlib', 'scipy', 'highspy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_what_cannot_be_drawn_writes_nothing(tmp_path, capsys):
+    receipt = tmp_path / "r.json"
+    words = ["a and b and c and d", "--receipt", str(receipt), "--plot", str(tmp_path / "p.png")]
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert "two or three inputs" in err
+    assert not receipt.exists()

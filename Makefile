@@ -1,0 +1,40 @@
+# make run, make test: both set up all they need, from nothing but Python, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+.PHONY: help run test lint check clean
+
+help:
+	@echo "make run    install into $(VENV), train English -> Pig Latin, translate with it (about 5 minutes)"
+	@echo "make test   install into $(VENV), run all tests"
+	@echo "make lint   linter, formatter and type checker"
+	@echo "make check  test and lint: what continuous integration runs"
+	@echo "make clean  remove $(VENV) and runs/piglatin"
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "== setting up $(VENV) (the first time takes a minute or two)"
+	@$(PYTHON) -c 'import sys; sys.exit("unrolled needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[corpora,dev]'
+	@touch $(STAMP)
+
+run: $(STAMP)
+	@echo "== training a translator: English to Pig Latin, on the English of Python's documentation"
+	$(BIN)/unrolled train piglatin --out runs/piglatin --overwrite
+	@echo "== translating with it"
+	$(BIN)/unrolled translate runs/piglatin "translate this to pig latin" "the quick brown fox"
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test
+
+clean:
+	rm -rf $(VENV) runs/piglatin

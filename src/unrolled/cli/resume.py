@@ -1,0 +1,46 @@
+"""`unrolled resume RUN`: go on with a run that was stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import tyro
+
+from unrolled.cli.command import Command
+from unrolled.cli.train import finish
+from unrolled.tasks.running import resume
+from unrolled.training.run import load_config
+
+
+@dataclass(frozen=True)
+class Longer:
+    """What may be changed of a run that goes on."""
+
+    max_steps: int = 0
+    """Go on to this step; 0: to the run's own last one."""
+
+
+@dataclass(frozen=True)
+class Resume(Command):
+    """Go on with a run that was stopped, to the very weights it would have had.
+
+    Whatever stopped it (Ctrl-C, a kill, a power cut), it goes on from its last checkpoint. A
+    finished run goes on with a larger --training.max-steps.
+    """
+
+    name: ClassVar[str] = "resume"
+    example: ClassVar[str] = "unrolled resume runs/piglatin"
+
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
+    training: Longer = Longer()
+    json: bool = False
+    """Print the scores as JSON."""
+
+    def run(self) -> int:
+        """Train on, then say how well it went."""
+        task = load_config(self.run_folder).task
+        trained = resume(self.run_folder, max_steps=self.training.max_steps)
+        return finish(task, trained, self.json)

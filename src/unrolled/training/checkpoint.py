@@ -1,0 +1,183 @@
+"""What must be kept so that a killed run goes on as if nothing had happened? All of this.
+
+    checkpoints/step-00000200/
+        model.safetensors       weights
+        optimizer.safetensors   the optimizers' moments, the random generators' states
+        state.json              step, place in the data, clock, sums and length of the log
+
+A checkpoint is written under another name and renamed when it is whole, so a half-written one is
+never seen. The tensors are copied while training waits; the copy is written while it goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from unrolled.errors import BadInput, WorkFailed
+from unrolled.models.build import Model
+from unrolled.models.store import WEIGHTS, load_weights, parameters
+from unrolled.training.optimizer import Optimizer
+
+FOLDER = "checkpoints"
+OPTIMIZER, STATE = "optimizer.safetensors", "state.json"
+FORMAT = 1
+NAME = re.compile(r"step-(\d{8,})")
+KEPT = 2
+
+
+@dataclass
+class Snapshot:
+    """A run between two steps, copied out of the way of training."""
+
+    step: int
+    weights: dict[str, Tensor]
+    tensors: dict[str, Tensor]
+    """Moments of the optimizers and states of the random generators."""
+    state: dict[str, Any] = field(default_factory=dict)
+    """What is not a tensor: place in the data, clock, log."""
+    score: float | None = None
+    """Loss on held-out data, where this step was validated: the least one is kept."""
+
+
+def take(model: Model, optimizer: Optimizer, step: int, state: Mapping[str, Any]) -> Snapshot:
+    """Copy everything; the only part of saving that training waits for."""
+    weights = {name: weight.clone() for name, weight in parameters(model).items()}
+    tensors = {name: value.clone() for name, value in optimizer.tensors().items()}
+    tensors["generator.cpu"] = torch.get_rng_state()
+    for i in range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0):
+        tensors[f"generator.cuda.{i}"] = torch.cuda.get_rng_state(i)
+    return Snapshot(step, weights, tensors, dict(state))
+
+
+def restore(folder: Path, model: Model, optimizer: Optimizer) -> dict[str, Any]:
+    """Put a checkpoint back into a model and its optimizer; returns the rest of its state.
+
+    Raises `BadInput` for a checkpoint that is damaged, of another model, or of a later format.
+    """
+    state = read_state(folder)
+    load_weights(model, folder / WEIGHTS)
+    try:
+        tensors = load_file(folder / OPTIMIZER)
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{folder / OPTIMIZER} is not a whole safetensors file: {error}") from None
+    torch.set_rng_state(tensors.pop("generator.cpu"))
+    for name in [name for name in tensors if name.startswith("generator.cuda.")]:
+        value = tensors.pop(name)
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state(value, int(name.rpartition(".")[2]))
+    optimizer.load_tensors(tensors)
+    return state
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """A checkpoint's state.json, checked for its format."""
+    path = folder / STATE
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} can't be read: {error}") from None
+    if not isinstance(state, dict) or state.get("format") not in range(1, FORMAT + 1):
+        raise BadInput(f"{path} is not of a format this version reads (1 to {FORMAT})")
+    return state
+
+
+class Checkpoints:
+    """The checkpoints of a run: the last two and the best, written by a thread of their own."""
+
+    def __init__(self, run: Path) -> None:
+        self.folder = run / FOLDER
+        self.writer: threading.Thread | None = None
+        self.failure: BaseException | None = None
+
+    def steps(self) -> list[int]:
+        """Steps of the whole checkpoints, ascending."""
+        if not self.folder.is_dir():
+            return []
+        matches = (NAME.fullmatch(path.name) for path in self.folder.iterdir())
+        return sorted(int(match[1]) for match in matches if match)
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of a step is."""
+        return self.folder / f"step-{step:08}"
+
+    def latest(self) -> Path | None:
+        """The last whole checkpoint, if there is one."""
+        steps = self.steps()
+        return self.path(steps[-1]) if steps else None
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write a snapshot in the background, the one before being done.
+
+        Raises `WorkFailed` if the one before could not be written.
+        """
+        self.wait()
+        self.writer = threading.Thread(target=self._write, args=(snapshot,), daemon=True)
+        self.writer.start()
+
+    def wait(self) -> None:
+        """Until all is on disk. Raises `WorkFailed` with the last good step if that failed."""
+        if self.writer is not None:
+            self.writer.join()
+            self.writer = None
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            steps = self.steps()
+            kept = f"that of step {steps[-1]} stays" if steps else "there is none yet"
+            raise WorkFailed(f"can't write a checkpoint to {self.folder}: {failure}; {kept}")
+
+    def _write(self, snapshot: Snapshot) -> None:
+        final = self.path(snapshot.step)
+        part = final.with_name(f".{final.name}.part")
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            save_file(snapshot.weights, part / WEIGHTS, {"format": "pt"})
+            save_file(snapshot.tensors, part / OPTIMIZER)
+            state = {"format": FORMAT, "step": snapshot.step, "score": snapshot.score}
+            (part / STATE).write_text(json.dumps({**state, **snapshot.state}), encoding="utf-8")
+            for name in (WEIGHTS, OPTIMIZER, STATE):
+                flush(part / name)
+            if final.exists():
+                shutil.rmtree(final)
+            part.rename(final)
+            flush(self.folder)
+            self._prune()
+        except BaseException as error:
+            shutil.rmtree(part, ignore_errors=True)
+            self.failure = error
+
+    def _prune(self) -> None:
+        """Keep the last two, and the one with the least held-out loss."""
+        steps = self.steps()
+        scores = {step: read_state(self.path(step)).get("score") for step in steps}
+        scored = {step: score for step, score in scores.items() if score is not None}
+        best = min(scored, key=scored.__getitem__) if scored else None
+        for step in steps[:-KEPT]:
+            if step != best:
+                # Out of sight first: a kill half-way must not leave half a checkpoint.
+                doomed = self.path(step).with_name(f".step-{step:08}.part")
+                shutil.rmtree(doomed, ignore_errors=True)
+                self.path(step).rename(doomed)
+                shutil.rmtree(doomed)
+
+
+def flush(path: Path) -> None:
+    """Force a file or a folder's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

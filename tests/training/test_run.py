@@ -1,0 +1,155 @@
+"""What a run leaves on disk, and what it refuses to overwrite."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from unrolled.data import SymbolTokenizer
+from unrolled.data.config import DataConfig
+from unrolled.errors import BadInput
+from unrolled.models import ModelConfig
+from unrolled.training import RunConfig, TrainingConfig
+from unrolled.training.draw import draw_loss
+from unrolled.training.log import RunLog, in_words, read_metrics
+from unrolled.training.run import create, differences, load_config
+
+CONFIG = RunConfig(
+    "sort", "decoder", 3, ModelConfig(num_layers=1), DataConfig(holdout=4), TrainingConfig()
+)
+
+
+def make(folder: Path, *, overwrite: bool = False) -> None:
+    command = ["unrolled", "train", "a b"]
+    data = {"corpus": "123"}
+    create(folder, CONFIG, SymbolTokenizer("012"), command, data=data, overwrite=overwrite)
+
+
+def test_a_run_says_what_made_it(tmp_path: Path) -> None:
+    make(tmp_path / "run")
+    environment = json.loads((tmp_path / "run/environment.json").read_text())
+    assert environment["command"] == "unrolled train 'a b'"
+    assert environment["packages"]["torch"].startswith("2.")
+    assert environment["format"] == 1
+    assert load_config(tmp_path / "run") == CONFIG
+
+
+def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(BadInput, match=str(tmp_path)):
+            make(tmp_path, overwrite=overwrite)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_overwriting_replaces_a_run_and_keeps_what_is_not_the_runs(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    make(run)
+    with pytest.raises(BadInput, match="--overwrite"):
+        make(run)
+    (run / "model.safetensors").write_text("old")
+    (run / "notes.txt").write_text("mine")
+    make(run, overwrite=True)
+    assert not (run / "model.safetensors").exists()
+    assert (run / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sed": 1}, "sed"),
+        ({"seed": "1"}, "seed"),
+        ({"seed": None}, "seed"),
+        ({"architecture": "rnn"}, "architecture"),
+        ({"model": {"num_layers": 1, "depth": 2}}, "depth"),
+        ({"model": {"num_layers": "1"}}, "num_layers"),
+        ({"model": {"num_layers": 0}}, "num_layers"),
+        ({"training": {"max_steps": 1.5}}, "max_steps"),
+        ({"format": 2}, "update unrolled"),
+        ({"format": "1"}, "format"),
+    ],
+)
+def test_a_config_that_is_not_one_is_refused_by_its_field(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    content = {**CONFIG.to_json(), **change}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(BadInput, match=message):
+        load_config(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '"x"', "\x00", '{"format": 1}'])
+def test_a_damaged_config_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(BadInput, match=r"config\.json"):
+        load_config(tmp_path)
+
+
+def test_no_folder_and_no_config_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no run folder"):
+        load_config(tmp_path / "none")
+    with pytest.raises(BadInput, match="not a run folder"):
+        load_config(tmp_path)
+
+
+def test_metrics_are_read_back_without_a_line_that_was_cut_short(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        log.write(1, {"loss": 2.5})
+        log.write(2, {"loss": 2.25})
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text() + '{"step": 3, "lo')
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 2.5}, {"step": 2, "loss": 2.25}]
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_metrics_of_another_format_are_refused(tmp_path: Path) -> None:
+    for content in ("", '{"step": 1}\n', '{"format": 9}\n', "x\ny\n"):
+        (tmp_path / "metrics.jsonl").write_text(content)
+        with pytest.raises(BadInput, match=r"metrics\.jsonl"):
+            read_metrics(tmp_path)
+    shutil.rmtree(tmp_path)
+    with pytest.raises(BadInput, match="can't be read"):
+        read_metrics(tmp_path)
+
+
+def test_the_loss_curve_is_a_picture(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        for step in range(1, 5):
+            log.write(step, {"loss": 1 / step, "validation_loss": 2 / step})
+    draw_loss(tmp_path, tmp_path / "loss.png")
+    draw_loss(tmp_path, tmp_path / "loss.svg")
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert (
+        "held out" in (tmp_path / "loss.svg").read_text() or (tmp_path / "loss.svg").stat().st_size
+    )
+
+
+def test_durations_read_as_a_clock() -> None:
+    assert [in_words(s) for s in (0, 59.6, 61, 3600, 36_061)] == [
+        "0:00",
+        "1:00",
+        "1:01",
+        "1:00:00",
+        "10:01:01",
+    ]
+
+
+def test_changed_data_is_refused_by_name_and_another_machine_is_told(tmp_path: Path) -> None:
+    make(tmp_path / "run")
+    assert differences(tmp_path / "run", {"corpus": "123"}) == []
+    with pytest.raises(BadInput, match="corpus is not what"):
+        differences(tmp_path / "run", {"corpus": "124"})
+    with pytest.raises(BadInput, match="corpus is not what"):
+        differences(tmp_path / "run", {})
+    path = tmp_path / "run/environment.json"
+    content = json.loads(path.read_text())
+    content["processor"] = "Z80"
+    content["packages"]["torch"] = "1.0"
+    path.write_text(json.dumps(content))
+    changed = differences(tmp_path / "run", {"corpus": "123"})
+    assert len(changed) == 2
+    assert "Z80" in changed[0]
+    assert "1.0" in changed[1]
