@@ -10,7 +10,6 @@ from tests.receipts.examples import AND, EXAMPLES, LEAST, NET, PARITY, XOR, chan
 from unrolled.neurons import TruthTable, separate
 from unrolled.receipts import check
 
-
 # Each leaf holds, and takes 4,096 multipliers; the tree goes on splitting the first weight.
 WIDE_LEAVES = [
     node
