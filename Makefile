@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 .PHONY: help run test lint check clean
 
 help:
-	@echo "make run    install into $(VENV), train English -> Pig Latin, translate with it (about 5 minutes)"
+	@echo "make run    install into $(VENV), train English -> Pig Latin, translate with it (2 to 5 minutes)"
 	@echo "make test   install into $(VENV), run all tests"
 	@echo "make lint   linter, formatter and type checker"
 	@echo "make check  test and lint: what continuous integration runs"
@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 run: $(STAMP)
 	@echo "== training a translator: English to Pig Latin, on the English of Python's documentation"
-	$(BIN)/unrolled train piglatin --out runs/piglatin --overwrite
+	$(BIN)/unrolled train piglatin --out runs/piglatin --overwrite --training.precision auto
 	@echo "== translating with it"
 	$(BIN)/unrolled translate runs/piglatin "translate this to pig latin" "the quick brown fox"
 

@@ -81,7 +81,7 @@ class Decoder(nn.Module):
         Raises `BadInput` for tokens of the wrong shape or outside the vocabulary, and for more
         positions than the model has.
         """
-        past = 0 if cache is None else cache.length
+        past = 0 if cache is None else cache.reach
         check_tokens(tokens, self.config, past + tokens.shape[1])
         hidden = self.hidden(
             tokens,
