@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = dispatch(name, arguments[1:])
         sys.stdout.flush()
         return code
+    except SystemExit as stop:  # a command's --help
+        return stop.code if isinstance(stop.code, int) else 0
     except BadInput as error:
         return complain(name, error, 2)
     except WorkFailed as error:

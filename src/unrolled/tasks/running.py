@@ -58,10 +58,18 @@ def train(
     job = find_task(config.task).open(config)
     batches = job.batches()
     model = build(config.architecture, job.config.model, seed=config.seed)
-    pick_device(config.training.device)  # refuse it before there is a folder
+    rehearse(batches, config)
     made_by, data = command or sys.argv, job.fingerprint()
     create(folder, job.config, job.tokenizer, made_by, data=data, overwrite=overwrite)
     return _fit(job, model, batches, folder)
+
+
+def rehearse(batches: BatchStream[Any], config: RunConfig) -> None:
+    """Raise `BadInput` for a device or data that can't be used, before any folder is touched."""
+    pick_device(config.training.device)
+    place = batches.state_dict()
+    next(batches)
+    batches.load_state_dict(place)
 
 
 def resume(folder: Path, *, max_steps: int = 0) -> Trained:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar
+from dataclasses import asdict, dataclass, is_dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from dacite import Config as DaciteConfig
-from dacite import DaciteError, from_dict
+from dacite import DaciteError, UnexpectedDataError, WrongTypeError, from_dict
 
 from unrolled.data.config import DataConfig
 from unrolled.errors import BadInput
@@ -84,6 +85,11 @@ class RunConfig:
     data: DataConfig
     training: TrainingConfig
 
+    def __post_init__(self) -> None:
+        """Refuse a seed that the generators can't take."""
+        if not 0 <= self.seed < 1 << 63:
+            raise BadInput(f"seed is a whole number from 0 to 2^63 - 1, got {self.seed}")
+
     def to_json(self) -> dict[str, Any]:
         """What config.json holds."""
         return {"format": FORMAT, **asdict(self)}
@@ -99,7 +105,23 @@ def strictly(cls: type[T], values: dict[str, Any], where: object) -> T:
     """Build a dataclass from what JSON or TOML held: nothing unknown, nothing of a wrong type."""
     try:
         return from_dict(cls, values, DaciteConfig(strict=True, type_hooks={float: float}))
+    except UnexpectedDataError as error:
+        key = sorted(map(str, error.keys))[0]
+        close = get_close_matches(key, field_names(cls), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise BadInput(f"{where}: unknown key {key!r}{hint}") from None
+    except WrongTypeError as error:
+        wanted = " or ".join(map(str, get_args(error.field_type))) or error.field_type.__name__
+        raise BadInput(f"{where}: {error.field_path} is {wanted}, got {error.value!r}") from None
     except DaciteError as error:
         raise BadInput(f"{where}: {error}") from None
     except (TypeError, ValueError) as error:
         raise BadInput(f"{where}: {error}") from None
+
+
+def field_names(cls: Any) -> list[str]:
+    """The names of a dataclass's fields, and of the dataclasses' that it holds."""
+    names: list[str] = []
+    for name, kind in get_type_hints(cls).items():
+        names += [name, *(field_names(kind) if is_dataclass(kind) else [])]
+    return names
