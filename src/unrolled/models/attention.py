@@ -48,6 +48,7 @@ def causal(
     past: int,
     real: Bool[Tensor, "batch all"] | None,
     documents: Int[Tensor, "batch time"] | None = None,
+    device: torch.device | None = None,
 ) -> Sight:
     """Every position looks at itself and what precedes it, padding and other documents excluded.
 
@@ -59,7 +60,7 @@ def causal(
             return Sight(causal=time > 1)
         if time == 1:
             return Sight()
-    device = next((t.device for t in (real, documents) if t is not None), None)
+    device = next((t.device for t in (real, documents) if t is not None), device)
     query = torch.arange(past, past + time, device=device)[:, None]
     key = torch.arange(past + time, device=device)[None]
     mask = (key <= query)[None, None]
