@@ -1,9 +1,8 @@
-"""Parity: labels by counting, held-out strings apart, and a recurrent model that learns it."""
+"""Parity: labels are right, and what is scored was never trained on."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,102 +10,114 @@ import torch
 
 from unrolled.errors import BadInput
 from unrolled.models import build
-from unrolled.tasks import TASKS
-from unrolled.tasks.parity import LONGEST, ParityJob, draw
-from unrolled.tasks.running import open_run, train
+from unrolled.tasks.parity import LONGEST, Parity, ParityJob, draw
 
 
 @pytest.fixture(scope="module")
 def job() -> ParityJob:
-    task = TASKS["parity"]
-    opened = task.open(task.defaults("lstm"))
-    assert isinstance(opened, ParityJob)
-    return opened
+    return Parity().open(Parity().defaults("lstm"))
 
 
-def test_labels_are_the_parities_and_lengths_those_that_were_asked_for() -> None:
-    lines = draw(3000, 3, 9, seed=5)
-    assert {len(text) for text, _ in lines} == set(range(3, 10))
-    for text, label in lines:
+def counted_by_hand(text: str) -> int:
+    odd = False
+    for bit in text:
+        odd ^= bit == "1"
+    return int(odd)
+
+
+def test_every_label_is_the_parity_of_its_string(job: ParityJob) -> None:
+    for text, label in job.train[:5000] + job.held_out + draw(200, 81, 160, seed=160):
         assert set(text) <= {"0", "1"}
-        assert label == sum(c == "1" for c in text) % 2
-    assert 0.45 < sum(label for _, label in lines) / 3000 < 0.55
-    assert draw(50, 1, 9, seed=1) == draw(50, 1, 9, seed=1) != draw(50, 1, 9, seed=2)
+        assert label == counted_by_hand(text)
 
 
-def test_what_is_held_out_is_never_trained_on(job: ParityJob) -> None:
-    held_out, trained = ({text for text, _ in side} for side in (job.held_out, job.train))
-    assert held_out.isdisjoint(trained)
-    assert len(held_out) > 300
-    assert len(job.train) > 40_000
-    assert max(map(len, trained)) == max(map(len, held_out)) == LONGEST
+def test_lengths_and_bits_are_uniform() -> None:
+    lines = draw(20_000, 1, 20, seed=3)
+    lengths = [len(text) for text, _ in lines]
+    assert set(lengths) == set(range(1, 21))
+    # Five standard deviations of a binomial with p = 1/20.
+    assert all(abs(lengths.count(n) - 1000) < 5 * (1000 * 0.95) ** 0.5 for n in range(1, 21))
+    ones = sum(text.count("1") for text, _ in lines)
+    assert abs(ones - sum(lengths) / 2) < 5 * sum(lengths) ** 0.5 / 2
+    assert draw(10, 1, 20, seed=3) == lines[:10]
+    assert draw(10, 1, 20, seed=4) != lines[:10]
 
 
-def test_scores_are_the_shares_of_right_answers_by_length(
-    job: ParityJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def answers(_: Any, texts: list[str]) -> list[int]:
-        return [(text.count("1") + (len(text) > 40)) % 2 for text in texts]
+def test_what_is_held_out_was_never_trained_on(job: ParityJob) -> None:
+    trained = {text for text, _ in job.train}
+    held_out = {text for text, _ in job.held_out}
+    assert len(held_out) > 400
+    assert not trained & held_out
+    assert max(map(len, trained)) == LONGEST
+    assert {len(text) for text in trained} == set(range(1, LONGEST + 1))
 
-    monkeypatch.setattr(job, "answers", answers)
-    scores = job.score(build("lstm", job.config.model))
-    assert scores == {
-        "accuracy_to_20": 1.0,
-        "accuracy_21_to_40": 1.0,
-        "accuracy_41_to_80": 0.0,
-        "accuracy_81_to_160": 0.0,
-        "sentences": len(job.held_out),
-    }
+
+def test_batches_hold_the_strings_with_their_classes(job: ParityJob) -> None:
+    batches = job.batches().once()
+    for _, batch in zip(range(5), batches, strict=False):
+        for row, label in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
+            assert label == counted_by_hand(job.tokenizer.decode(row))
 
 
 @pytest.mark.parametrize("architecture", ["lstm", "encoder"])
-def test_a_string_is_answered_as_if_it_were_alone(architecture: Any) -> None:
-    task = TASKS["parity"]
-    opened: Any = task.open(task.defaults(architecture))
-    model: Any = build(architecture, opened.config.model, seed=3).eval()
-    texts = [text for text, _ in draw(40, 1, 30, seed=9)]
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight *= 3.0
-        alone = [
-            int(model(torch.tensor([opened.tokenizer.encode(text)])).argmax()) for text in texts
-        ]
-    assert opened.answers(model, texts) == alone
-    assert 0 < sum(alone) < len(alone)
+@torch.no_grad()
+def test_answers_in_a_ragged_batch_are_those_of_each_string_alone(architecture: Any) -> None:
+    job = Parity().open(Parity().defaults(architecture))
+    texts = ["1", "0110", "10111010101", "000", "1" * 40]
+    texts += [text for text, _ in draw(20, 1, 40, seed=9)]
+    seen = set()
+    for seed in range(6):
+        model = build(architecture, job.config.model).eval()
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.5)
+        together = job.answers(model, texts)
+        assert together == [job.answers(model, [text])[0] for text in texts]
+        seen.update(together)
+    assert seen == {0, 1}
 
 
-def test_longer_strings_are_scored_only_where_the_model_can_read_them() -> None:
-    task = TASKS["parity"]
-    run = task.defaults("encoder")
-    opened = task.open(replace(run, model=replace(run.model, max_positions=50)))
-    scores = opened.score(build("encoder", opened.config.model).eval())
-    assert list(scores) == ["accuracy_to_20", "accuracy_21_to_40", "accuracy_41_to_50", "sentences"]
-
-
-@pytest.mark.parametrize(
-    ("part", "option", "message"),
-    [
-        ("data", {"corpus": "pydocs"}, r"leave --data\.corpus out"),
-        ("model", {"num_classes": 3}, r"two classes"),
-        ("model", {"max_positions": 19}, r"up to 20 bits.*not 19"),
-    ],
-)
-def test_what_parity_cannot_use_is_refused(part: str, option: dict[str, Any], message: str) -> None:
-    run = TASKS["parity"].defaults("lstm")
-    run = replace(run, **{part: replace(getattr(run, part), **option)})
-    with pytest.raises(BadInput, match=message):
-        TASKS["parity"].open(run)
-
-
-def test_an_lstm_trains_on_parity_and_answers_from_its_folder(tmp_path: Path) -> None:
-    """A short run: that it learns takes thousands of steps, and is measured, not tested."""
-    run = TASKS["parity"].defaults("lstm")
-    run = replace(
-        run,
-        model=replace(run.model, hidden_size=8),
-        training=replace(run.training, max_steps=5, evaluate_every=5),
+@torch.no_grad()
+def test_a_model_that_always_says_odd_scores_the_share_of_odd_strings(job: ParityJob) -> None:
+    model = build("lstm", job.config.model).eval()
+    for parameter in model.parameters():
+        parameter.zero_()
+    model.classifier.bias[1] = 1.0  # type: ignore[union-attr, index]
+    scores = job.score(model)
+    share = sum(label for _, label in job.held_out) / len(job.held_out)
+    assert scores["accuracy_to_20"] == pytest.approx(share)
+    assert set(scores) == {
+        "accuracy_to_20",
+        "accuracy_21_to_40",
+        "accuracy_41_to_80",
+        "accuracy_81_to_160",
+        "sentences",
+    }
+    for name, value in scores.items():
+        if name != "sentences":
+            assert 0.4 < value < 0.6
+    assert job.validate(model)["accuracy"] == pytest.approx(
+        sum(label for _, label in job.held_out[:200]) / 200
     )
-    trained = train(run, tmp_path / "run")
-    job, model = open_run(tmp_path / "run")
-    assert job.score(model) == trained.scores
-    assert trained.samples.strip().split(" → ")[1] in ("odd", "even")
+
+
+def test_a_shorter_model_is_scored_on_the_lengths_it_can_hold() -> None:
+    config = Parity().defaults("encoder")
+    short = replace(config, model=replace(config.model, max_positions=50, hidden_size=8))
+    job = Parity().open(short)
+    scores = job.score(build("encoder", job.config.model).eval())
+    assert [n for n in scores if n.startswith("accuracy")] == [
+        "accuracy_to_20",
+        "accuracy_21_to_40",
+        "accuracy_41_to_50",
+    ]
+
+
+def test_what_parity_has_no_use_for_is_refused() -> None:
+    config = Parity().defaults("lstm")
+    with pytest.raises(BadInput, match=r"leave --data\.corpus out"):
+        Parity().open(replace(config, data=replace(config.data, corpus="pydocs")))
+    with pytest.raises(BadInput, match="two classes"):
+        Parity().open(replace(config, model=replace(config.model, num_classes=3)))
+    with pytest.raises(BadInput, match="no architecture 'decoder'"):
+        Parity().open(replace(config, architecture="decoder"))

@@ -1,4 +1,4 @@
-"""Language modelling: the scores of known distributions, continuations, and a small training."""
+"""Language modelling: the scores are the definitions' own numbers, over all that is held out."""
 
 from __future__ import annotations
 
@@ -10,183 +10,121 @@ from typing import Any
 import pytest
 import torch
 
-from unrolled.data import ByteTokenizer
 from unrolled.decoding import SamplingConfig
 from unrolled.errors import BadInput
 from unrolled.models import build
-from unrolled.tasks import TASKS
-from unrolled.tasks.running import open_run, train
-from unrolled.tasks.text import MaskedJob, TextJob
-from unrolled.training import RunConfig
+from unrolled.tasks.text import Text, TextJob
+from unrolled.training.config import RunConfig
 
-BYTES = ByteTokenizer().vocab_size
-GREEDY = SamplingConfig()
+LINES = [f"line {n} says naïvely that {n} and {n + 1} make {2 * n + 1}\n" for n in range(400)]
 
 
-def corpus(folder: Path, *, lines: int = 400) -> str:
-    """Lines that differ by a number, é and all: a byte is not a character here."""
-    path = folder / "text.txt"
-    text = "".join(f"line {n:04} of the café is here\n" for n in range(lines))
-    path.write_text(text, encoding="utf-8")
-    return str(path)
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "lines.txt"
+    path.write_text("".join(LINES), encoding="utf-8")
+    return path
 
 
-def config(name: str, architecture: Any = "decoder", **model: Any) -> RunConfig:
-    run = TASKS["text"].defaults(architecture)
-    values = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "dropout": 0.0, **model}
-    return replace(
-        run,
-        model=replace(run.model, **{"max_positions": 64, **values}),
-        data=replace(run.data, corpus=name, tokenizer="bytes", tokens_per_batch=512),
-        training=replace(run.training, max_steps=3, warmup_steps=5, evaluate_every=1000),
-    )
+def config_for(file: Path, architecture: Any, **model: Any) -> RunConfig:
+    config = Text().defaults(architecture)
+    sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "max_positions": 64, **model}
+    data = replace(config.data, corpus=str(file), tokenizer="bytes", tokens_per_batch=512)
+    return replace(config, model=replace(config.model, **sizes), data=data)
 
 
-def opened(run: RunConfig) -> TextJob:
-    job = TASKS["text"].open(run)
-    assert isinstance(job, TextJob)
-    return job
-
-
-def silenced(job: TextJob) -> Any:
-    """A model whose logits are all 0: every token has probability 1 / vocabulary."""
-    model = build(job.config.architecture, job.config.model).eval()
+def with_zero_outputs(job: TextJob, architecture: Any) -> Any:
+    """Every token is equally likely: the embedding, not the output, carries the noise."""
+    model: Any = build(architecture, job.config.model).eval()
     with torch.no_grad():
-        for weight in model.parameters():
-            weight.zero_()
+        model.head.linear.weight.zero_()
     return model
 
 
 @pytest.mark.parametrize("architecture", ["decoder", "lstm"])
-@pytest.mark.parametrize("window", [None, 500])
-def test_a_model_that_knows_nothing_has_exactly_the_perplexity_of_its_vocabulary(
-    tmp_path: Path, architecture: str, window: int | None
+def test_a_uniform_model_has_the_loss_log_vocab_and_its_bits_per_byte(
+    file: Path, architecture: Any
 ) -> None:
-    run = config(corpus(tmp_path), architecture)
-    if window:
-        run = replace(run, data=replace(run.data, streaming=True, window=window))
-    job = opened(run)
-    scores = job.score(silenced(job))
+    job = Text().open(config_for(file, architecture, tie_embeddings=False))
+    scores = job.score(with_zero_outputs(job, architecture))
+    vocab = job.tokenizer.vocab_size
     held_out = list(job.corpus.documents("validation"))
     size = sum(len(text.encode()) for text in held_out)
-    # Every byte is predicted once, and the end of every document.
+    assert size > sum(map(len, held_out))
+    assert scores["loss"] == pytest.approx(math.log(vocab), rel=1e-6)
+    assert scores["perplexity"] == pytest.approx(vocab, rel=1e-5)
+    # With bytes for tokens: every held-out byte is predicted once, and every document's end.
     assert scores["bytes"] == size
     assert scores["tokens"] == size + len(held_out)
-    assert scores["loss"] == pytest.approx(math.log(BYTES), rel=1e-6)
-    assert scores["perplexity"] == pytest.approx(BYTES, rel=1e-5)
-    expected = math.log2(BYTES) * scores["tokens"] / size
+    expected = math.log2(vocab) * (size + len(held_out)) / size
     assert scores["bits_per_byte"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_bits_per_byte_are_those_of_a_known_distribution(tmp_path: Path) -> None:
-    """A model that always says the same: token t with probability p(t), whatever stood before."""
-    job = opened(config(corpus(tmp_path), norm="layernorm", bias=True, tie_embeddings=False))
-    model: Any = silenced(job)
-    logits = torch.linspace(-2, 2, BYTES)
-    with torch.no_grad():
-        # The last norm gives its bias, (1, 0, …), and the head's first column the logits.
-        model.stack.norm.bias[0] = 1.0
-        model.head.linear.weight[:, 0] = logits
-    log2_p = (logits.double().log_softmax(-1) / math.log(2)).tolist()
+def test_bits_per_byte_divide_by_bytes_whatever_the_tokenizer(file: Path) -> None:
+    config = config_for(file, "decoder", tie_embeddings=False)
+    bpe = replace(config, data=replace(config.data, tokenizer="bpe", vocab_size=300))
+    job = Text().open(bpe)
+    scores = job.score(with_zero_outputs(job, "decoder"))
     held_out = list(job.corpus.documents("validation"))
-    ids = [[*job.tokenizer.encode(text), job.tokenizer.end_id] for text in held_out]
-    bits = -sum(log2_p[i] for document in ids for i in document)
     size = sum(len(text.encode()) for text in held_out)
+    tokens = sum(len(job.tokenizer.encode(text)) + 1 for text in held_out)
+    assert job.tokenizer.vocab_size == 300
+    assert (scores["bytes"], scores["tokens"]) == (size, tokens)
+    assert tokens < size
+    assert scores["bits_per_byte"] == pytest.approx(math.log2(300) * tokens / size, rel=1e-6)
+
+
+def test_a_masked_model_of_zero_outputs_has_the_loss_log_vocab(file: Path) -> None:
+    job = Text().open(config_for(file, "encoder", tie_embeddings=False))
+    model = with_zero_outputs(job, "encoder")
     scores = job.score(model)
-    assert scores["bits_per_byte"] == pytest.approx(bits / size, rel=1e-6)
-    assert scores["perplexity"] == pytest.approx(2 ** (bits / scores["tokens"]), rel=1e-5)
+    assert scores["loss"] == pytest.approx(math.log(job.tokenizer.vocab_size), rel=1e-6)
+    assert scores["perplexity"] == pytest.approx(job.tokenizer.vocab_size, rel=1e-5)
+    assert scores["masked_accuracy"] == 0  # of equals the first is taken, and id 0 is padding
+    size = sum(len(text.encode()) for text in job.corpus.documents("validation"))
+    assert scores["tokens"] == pytest.approx(0.15 * size, rel=0.1)
+    assert job.sample(model) == ""
 
 
-def test_the_score_does_not_depend_on_how_rows_are_cut_where_nothing_is_cut(
-    tmp_path: Path,
+def test_the_two_sides_are_the_whole_text_and_share_no_line(file: Path) -> None:
+    job = Text().open(config_for(file, "decoder"))
+    sides = [
+        set("".join(job.corpus.documents(s)).splitlines(True)) for s in ("train", "validation")
+    ]
+    assert not sides[0] & sides[1]
+    assert sides[0] | sides[1] == set(LINES)
+
+
+@pytest.mark.parametrize("architecture", ["decoder", "lstm"])
+def test_generating_gives_the_same_text_for_a_seed_and_needs_no_corpus(
+    file: Path, architecture: Any, tmp_path: Path
 ) -> None:
-    path = tmp_path / "short.jsonl"
-    path.write_text("".join(f'{{"text": "text number {n}"}}\n' for n in range(200)))
-    values = []
-    for budget in (64, 100, 4096):
-        run = config(str(path))
-        job = opened(replace(run, data=replace(run.data, tokens_per_batch=budget)))
-        values.append(job.score(build("decoder", job.config.model).eval())["bits_per_byte"])
-    assert values == pytest.approx([values[0]] * 3, rel=1e-6)
-
-
-def test_a_masked_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary(
-    tmp_path: Path,
-) -> None:
-    job = opened(config(corpus(tmp_path), "encoder"))
-    assert isinstance(job, MaskedJob)
-    scores = job.score(silenced(job))
-    assert scores["perplexity"] == pytest.approx(BYTES, rel=1e-5)
-    assert scores["masked_accuracy"] == 0.0  # the likeliest of equals is padding
-    held_out = sum(len(text.encode()) for text in job.corpus.documents("validation"))
-    assert 0.10 * held_out < scores["tokens"] < 0.20 * held_out
-    assert job.score(silenced(job)) == scores
-    assert job.sample(silenced(job)) == ""
-
-
-@pytest.mark.parametrize("architecture", ["decoder", "encoder", "lstm"])
-def test_a_small_text_is_learned(tmp_path: Path, architecture: Any) -> None:
-    run = config(corpus(tmp_path), architecture)
-    steps = 400 if architecture == "lstm" else 150
-    run = replace(run, training=replace(run.training, max_steps=steps))
-    trained = train(run, tmp_path / "run")
-    assert trained.scores["perplexity"] < (3.0 if architecture != "encoder" else 20.0)
-    Path(run.data.corpus).unlink()  # continuing a prompt needs no corpus
-    job, model = open_run(tmp_path / "run")
-    assert isinstance(job, TextJob)
-    if architecture != "encoder":
-        assert " of the café is here\n" in job.generate(model, "line 00", 40, GREEDY)
-
-
-def test_a_continuation_is_repeatable_and_has_the_asked_length(tmp_path: Path) -> None:
-    job = opened(config(corpus(tmp_path)))
-    model: Any = build("decoder", job.config.model).eval()
+    job = Text().open(config_for(file, architecture))
+    job.tokenizer.save(tmp_path / "run")
+    job = Text().open(job.config, tmp_path / "run")
+    file.unlink()
+    model = build(architecture, job.config.model).eval()
     hot = SamplingConfig(temperature=1.0)
-    with torch.no_grad():
-        model.head.linear.weight[:5] = 0.0
-        model.head.linear.weight[2] = -1.0
-    assert job.generate(model, "ab", 9, hot, 1) == job.generate(model, "ab", 9, hot, 1)
-    assert job.generate(model, "ab", 9, hot, 1) != job.generate(model, "ab", 9, hot, 2)
+    texts = [job.generate(model, "line", 12, hot, seed) for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+    assert job.generate(model, "", 3, hot) != ""
+    with pytest.raises(BadInput, match=r"no corpus|no such file"):
+        job.score(model)
 
 
-@pytest.mark.parametrize("prompt", ["", "a", "a" * 62])
-def test_a_continuation_may_fill_the_model_to_its_last_position(
-    tmp_path: Path, prompt: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = opened(config(corpus(tmp_path)))
-    model = silenced(job)  # the likeliest of equals is the first id, never the end
-    asked: list[int] = []
-    monkeypatch.setattr(job.tokenizer, "decode", lambda ids: asked.append(len(ids)) or "")
-    job.generate(model, prompt, 1000, GREEDY)
-    assert asked == [64 - 1 - len(prompt) + 1]
+def test_a_prompt_that_fills_the_model_is_refused_but_an_lstm_reads_on(file: Path) -> None:
+    config = SamplingConfig()
+    job = Text().open(config_for(file, "decoder"))
+    model = build("decoder", job.config.model).eval()
+    with pytest.raises(BadInput, match="max_positions 64"):
+        job.generate(model, "x" * 64, 5, config)
+    assert len(job.tokenizer.encode(job.generate(model, "x" * 60, 50, config))) <= 3 * 4
+    job = Text().open(config_for(file, "lstm"))
+    job.generate(build("lstm", job.config.model).eval(), "x" * 200, 5, config)
 
 
-def test_a_prompt_without_room_is_refused_but_an_lstm_has_room_without_end(tmp_path: Path) -> None:
-    job = opened(config(corpus(tmp_path)))
-    with pytest.raises(BadInput, match=r"65 tokens.*max_positions 64.*shorten"):
-        job.generate(silenced(job), "a" * 64, 5, GREEDY)
-    job = opened(config(corpus(tmp_path), "lstm"))
-    model = silenced(job)
-    model.eval()
-    job.generate(model, "a" * 500, 70, GREEDY)
-
-
-def test_a_prompt_of_half_a_character_is_refused(tmp_path: Path) -> None:
-    job = opened(config(corpus(tmp_path)))
-    with pytest.raises(BadInput, match="not valid Unicode"):
-        job.generate(silenced(job), "a\udcff", 5, GREEDY)
-
-
-@pytest.mark.parametrize("architecture", ["decoder", "encoder", "lstm"])
-def test_a_text_too_small_to_hold_out_is_refused_before_there_is_a_folder(
-    tmp_path: Path, architecture: Any
-) -> None:
-    (tmp_path / "tiny.txt").write_text("too small to be divided\n")
-    with pytest.raises(BadInput, match="too small"):
-        train(config(str(tmp_path / "tiny.txt"), architecture), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_the_sample_of_a_very_short_model_fits(tmp_path: Path) -> None:
-    job = opened(config(corpus(tmp_path), max_positions=4))
-    assert job.sample(build("decoder", job.config.model).eval()).startswith("  … ")
+def test_pairs_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.tsv"
+    path.write_text("a b\tc d\ne f\tg h\n")
+    with pytest.raises(BadInput, match="unrolled train pairs"):
+        Text().open(config_for(path, "decoder")).batches()

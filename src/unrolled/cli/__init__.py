@@ -34,6 +34,8 @@ COMMANDS: dict[str, Entry] = {
     "evaluate": Entry("unrolled.cli.answer:Evaluate", "score a run on held-out data"),
     "translate": Entry("unrolled.cli.answer:Translate", "translate sentences with a run"),
     "generate": Entry("unrolled.cli.answer:Generate", "continue a prompt with a run"),
+    "export": Entry("unrolled.cli.weights:Export", "write a run for Hugging Face or as ONNX"),
+    "import": Entry("unrolled.cli.weights:Import", "make a run of weights from elsewhere"),
 }
 
 
@@ -45,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = dispatch(name, arguments[1:])
         sys.stdout.flush()
         return code
+    except SystemExit as stop:  # a command's --help
+        return stop.code if isinstance(stop.code, int) else 0
     except BadInput as error:
         return complain(name, error, 2)
     except WorkFailed as error:

@@ -59,14 +59,22 @@ def train(
     batches = job.batches()
     if next(batches.once(), None) is None or not job.validation:
         raise BadInput(
-            f"{config.data.corpus} is too small to train on some and hold some out, or longer than "
-            f"--model.max-positions {config.model.max_positions} throughout: {batches.report()}"
+            f"{config.data.corpus} leaves nothing to train on, or nothing to hold out: "
+            + (batches.report() or "add text, or let the model be longer (--model.max-positions)")
         )
     model = build(config.architecture, job.config.model, seed=config.seed)
-    pick_device(config.training.device)  # refuse it before there is a folder
+    rehearse(batches, config)
     made_by, data = command or sys.argv, job.fingerprint()
     create(folder, job.config, job.tokenizer, made_by, data=data, overwrite=overwrite)
     return _fit(job, model, batches, folder)
+
+
+def rehearse(batches: BatchStream[Any], config: RunConfig) -> None:
+    """Raise `BadInput` for a device or data that can't be used, before any folder is touched."""
+    pick_device(config.training.device)
+    place = batches.state_dict()
+    next(batches)
+    batches.load_state_dict(place)
 
 
 def resume(folder: Path, *, max_steps: int = 0) -> Trained:

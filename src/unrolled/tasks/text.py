@@ -116,7 +116,7 @@ class TextJob(Job):
 
     def sample(self, model: Model) -> str:
         """How the model begins a text; the same draws every time."""
-        prompt = [self.tokenizer.begin_id]
+        prompt = self.tokenizer.encode_prompt("")
         length = min(SHOWN, self._room(prompt))
         answer = self._continue(model, prompt, length, SamplingConfig(temperature=0.8, top_p=0.95))
         return f"  … {' '.join(answer.split())}"
@@ -149,7 +149,7 @@ class TextJob(Job):
 
         Raises `BadInput` for a prompt the model has no room behind.
         """
-        tokens = [self.tokenizer.begin_id, *self.tokenizer.encode(prompt)]
+        tokens = self.tokenizer.encode_prompt(prompt)
         room = self._room(tokens)
         if room < 1:
             raise BadInput(

@@ -53,6 +53,9 @@ class Tally:
     targets: int = 0
     steps: int = 0
     seconds: float = 0.0
+    rate: float = 0.0
+    norm: float = 0.0
+    """Learning rate and gradient's norm of the last step."""
 
 
 class Trainer:
@@ -167,7 +170,7 @@ class Trainer:
             )
         self.optimizer.step(rate)
         self.step += 1
-        self.rate, self.norm = rate, norm
+        self.tally.rate, self.tally.norm = rate, norm
         self.tally.loss += total * targets
         self.tally.targets += targets
         self.tally.steps += 1
@@ -195,8 +198,8 @@ class Trainer:
         tally, self.tally = self.tally, Tally()
         row = {
             "loss": tally.loss / max(1, tally.targets),
-            "learning_rate": self.rate,
-            "gradient_norm": self.norm,
+            "learning_rate": tally.rate,
+            "gradient_norm": tally.norm,
             "tokens_per_second": tally.targets / max(tally.seconds, 1e-9),
             "seconds": self.clock.seconds,
         }
