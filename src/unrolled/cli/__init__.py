@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from unrolled import __version__
+from unrolled.cli.output import writes_unicode
 from unrolled.errors import BadInput, WorkFailed
 
 
@@ -43,7 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code instead of raising."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments else "--help"
+    if isinstance(sys.stdout, io.TextIOWrapper) and not writes_unicode():
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        for number, word in enumerate(arguments, 1):
+            if not is_unicode(word):
+                raise BadInput(f"word {number} is not valid Unicode, which UTF-8 spells: {word!r}")
         code = dispatch(name, arguments[1:])
         sys.stdout.flush()
         return code
@@ -59,6 +67,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (`| head`) has gone; without this the interpreter complains again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return complain(name, error, 1)
+    except (MemoryError, RuntimeError) as error:
+        if not re.search("allocate memory|out of memory", str(error)) and not isinstance(
+            error, MemoryError
+        ):
+            raise
+        return complain(name, "out of memory: a smaller model or batch needs less", 1)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it has no lone surrogate, Python's stand-in for a byte that is no UTF-8."""
+    return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def dispatch(name: str, arguments: list[str]) -> int:
@@ -81,8 +102,8 @@ def dispatch(name: str, arguments: list[str]) -> int:
 
 def complain(name: str, error: object, code: int) -> int:
     """One line on standard error, whatever the message looked like."""
-    message = " ".join(str(error).split())
-    print(f"unrolled {name}: {message}", file=sys.stderr)
+    message = f"unrolled {name}: {' '.join(str(error).split())}"
+    print(message.encode(errors="backslashreplace").decode(), file=sys.stderr)
     return code
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import tyro
-from rich.console import Console
 
-from unrolled.cli.command import Command, print_json
+from unrolled.cli.command import Command
+from unrolled.cli.output import print_json, progress
 from unrolled.cli.train import shown
 from unrolled.decoding import SamplingConfig
 from unrolled.errors import BadInput
@@ -33,14 +33,13 @@ class Evaluate(Command):
     def run(self) -> int:
         """Print the scores."""
         job, model = open_run(self.run_folder)
-        with Console(stderr=True).status("scoring on what was held out …"):
-            scores = dict(job.score(model))
+        with progress("scoring on what was held out") as tell:
+            scores = dict(job.score(model, tell))
         if self.json:
             print_json(scores)
         else:
-            console = Console(highlight=False, soft_wrap=True)
             for name, value in scores.items():
-                console.print(f"{name.replace('_', ' '):<22} {shown(name, value)}", markup=False)
+                print(f"{name.replace('_', ' '):<22} {shown(name, value)}")
         return 0
 
 

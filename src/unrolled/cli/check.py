@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from unrolled.cli.command import Command, print_json
+from unrolled.cli.command import Command
+from unrolled.cli.output import print_json
 from unrolled.errors import BadInput
 from unrolled.receipts import check
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
-import json
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import tyro
-from rich.console import Console, RenderableType
 
 from unrolled.errors import BadInput
 
@@ -89,18 +86,3 @@ def one_line(box: str, name: str) -> str:
     close = re.search(r"Perhaps you meant:\s*(--\S+)", "\n".join(parts[1:]))
     hint = f"; did you mean {close[1]}?" if close else ""
     return f"{what}{hint} (`unrolled {name} --help` lists the options)"
-
-
-def show(table: RenderableType) -> None:
-    """Print a table as wide as the terminal, and as plain text where there is none."""
-    console = Console(soft_wrap=not sys.stdout.isatty())
-    with console.capture() as capture:
-        console.print(table)
-    # Printed as text: a reader that has gone is then the command line's to deal with, not rich's.
-    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
-
-
-def print_json(answer: object) -> None:
-    """The answer as JSON on standard output, nothing else there."""
-    json.dump(answer, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write("\n")

@@ -10,7 +10,8 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from unrolled.cli.command import Command, print_json
+from unrolled.cli.command import Command
+from unrolled.cli.output import print_json
 from unrolled.neurons.explain import explain
 from unrolled.neurons.network import Network, network
 from unrolled.neurons.separate import Inseparable, Separable, separate

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 import tyro
 
 from unrolled.cli.command import Command
+from unrolled.cli.output import progress
 from unrolled.cli.train import finish
 from unrolled.tasks.running import resume
 from unrolled.training.run import load_config
@@ -42,5 +43,6 @@ class Resume(Command):
     def run(self) -> int:
         """Train on, then say how well it went."""
         task = load_config(self.run_folder).task
-        trained = resume(self.run_folder, max_steps=self.training.max_steps)
+        with progress("scoring") as tell:
+            trained = resume(self.run_folder, max_steps=self.training.max_steps, progress=tell)
         return finish(task, trained, self.json)

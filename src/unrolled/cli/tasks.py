@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from rich.table import Table
 
-from unrolled.cli.command import Command, print_json, show
+from unrolled.cli.command import Command
+from unrolled.cli.output import print_json, show
 from unrolled.tasks import TASKS
 
 

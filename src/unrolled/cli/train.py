@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -11,9 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import tyro
-from rich.console import Console
 
-from unrolled.cli.command import Command, parse, print_json
+from unrolled.cli.command import Command, parse
+from unrolled.cli.output import print_json, progress
 from unrolled.data.config import DataConfig
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, ModelConfig
@@ -73,9 +74,11 @@ class Train(Command):
         """Train, then say how well it went and what to try next."""
         config = RunConfig(task, self.architecture, self.seed, self.model, self.data, self.training)
         folder = self.out or Path("runs") / task
-        trained = train(
-            config, folder, overwrite=self.overwrite, command=["unrolled", *sys.argv[1:]]
-        )
+        command = ["unrolled", *sys.argv[1:]]
+        with progress("scoring") as tell:
+            trained = train(
+                config, folder, overwrite=self.overwrite, command=command, progress=tell
+            )
         return finish(task, trained, self.json)
 
 
@@ -162,18 +165,15 @@ def summary(trained: Trained) -> dict[str, object]:
 
 def report(task: str, trained: Trained) -> None:
     """The end of a run, for a person."""
-    console = Console(highlight=False, soft_wrap=True)
-    took = in_words(trained.seconds)
-    console.print(f"\n{trained.ended}: {trained.steps:,} steps in {took}")
+    print(f"\n{trained.ended}: {trained.steps:,} steps in {in_words(trained.seconds)}")
     for name, value in trained.scores.items():
-        console.print(f"  {name.replace('_', ' '):<22} {shown(name, value)}", markup=False)
+        print(f"  {name.replace('_', ' '):<22} {shown(name, value)}")
     if trained.samples:
-        console.print(f"\nheld-out samples:\n{trained.samples}", markup=False)
-    folder = trained.folder
-    console.print(f"\nrun folder   {folder}\nloss curve   {folder / 'loss.png'}", markup=False)
-    console.print("\ntry next:", markup=False)
+        print(f"\nheld-out samples:\n{trained.samples}")
+    print(f"\nrun folder   {trained.folder}\nloss curve   {trained.folder / 'loss.png'}")
+    print("\ntry next:")
     for line in suggestions(task, trained):
-        console.print(f"  {line}", markup=False)
+        print(f"  {line}")
 
 
 def shown(name: str, value: float) -> str:
@@ -185,7 +185,7 @@ def shown(name: str, value: float) -> str:
 
 def suggestions(task: str, trained: Trained) -> list[str]:
     """Commands that make sense with a run that has just ended."""
-    folder = trained.folder
+    folder = shlex.quote(str(trained.folder))
     again = f"unrolled evaluate {folder}"
     ask = {
         "piglatin": f'unrolled translate {folder} "the quick brown fox"',
@@ -195,4 +195,5 @@ def suggestions(task: str, trained: Trained) -> list[str]:
         "text": f'unrolled generate {folder} "The class"',
     }
     on = f"unrolled resume {folder}" if trained.ended == "interrupted" else None
-    return [line for line in (on, ask.get(task), again) if line]
+    # A masked model has no sample of its text, for it writes none.
+    return [line for line in (on, ask.get(task) if trained.samples else None, again) if line]

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import tyro
-from rich.console import Console
-from rich.progress import Progress
 
-from unrolled.cli.command import Command, print_json
+from unrolled.cli.command import Command
+from unrolled.cli.output import print_json, progress
 from unrolled.tasks.weights import Format, Moved, export_run, import_run
 
 
@@ -71,16 +70,14 @@ class Import(Command):
 
     def run(self) -> int:
         """Import, and say what to try next."""
-        console = Console(stderr=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task("tensors", total=None)
+        with progress("tensors") as tell:
             moved = import_run(
                 self.source,
                 self.out,
                 max_positions=self.max_positions,
                 overwrite=self.overwrite,
                 command=["unrolled", *sys.argv[1:]],
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                progress=tell,
             )
         if self.json:
             print_json(as_json(moved))

@@ -13,7 +13,7 @@ from unrolled.errors import BadInput
 from unrolled.models import Model, build, load, save
 from unrolled.models.store import CONFIG, WEIGHTS, saved_step, write_json
 from unrolled.tasks import TASKS
-from unrolled.tasks.task import Job, Scores, Task
+from unrolled.tasks.task import Job, Progress, Scores, Task, silent
 from unrolled.training import Diverged, RunConfig, Trainer
 from unrolled.training.checkpoint import Checkpoints, read_state
 from unrolled.training.draw import draw_loss
@@ -48,12 +48,18 @@ def find_task(name: str) -> Task:
 
 
 def train(
-    config: RunConfig, folder: Path, *, overwrite: bool = False, command: Sequence[str] = ()
+    config: RunConfig,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    command: Sequence[str] = (),
+    progress: Progress = silent,
 ) -> Trained:
     """Train a run from its config; the folder then holds all there is to know of it.
 
     Interrupted or out of time, it ends in order all the same. Raises `BadInput` for a config that
     can't be trained, `Diverged` when the loss is no number (the last good weights are saved).
+    `progress` is told how far the scoring at the end is.
     """
     job = find_task(config.task).open(config)
     batches = job.batches()
@@ -66,7 +72,7 @@ def train(
     rehearse(batches, config)
     made_by, data = command or sys.argv, job.fingerprint()
     create(folder, job.config, job.tokenizer, made_by, data=data, overwrite=overwrite)
-    return _fit(job, model, batches, folder)
+    return _fit(job, model, batches, folder, progress)
 
 
 def rehearse(batches: BatchStream[Any], config: RunConfig) -> None:
@@ -77,7 +83,7 @@ def rehearse(batches: BatchStream[Any], config: RunConfig) -> None:
     batches.load_state_dict(place)
 
 
-def resume(folder: Path, *, max_steps: int = 0) -> Trained:
+def resume(folder: Path, *, max_steps: int = 0, progress: Progress = silent) -> Trained:
     """Go on with a run that was stopped, from its last checkpoint, to the bits it would have had.
 
     `max_steps` above the run's own lets a finished run go on. Raises `BadInput` for a folder that
@@ -99,7 +105,7 @@ def resume(folder: Path, *, max_steps: int = 0) -> Trained:
         write_json(folder / CONFIG, config.to_json())
     notes = [f"going on from step {step:,}"]
     notes += [f"not to the same bits: {change}" for change in changed]
-    return _fit(job, model, job.batches(), folder, latest, notes)
+    return _fit(job, model, job.batches(), folder, progress, latest, notes)
 
 
 def _fit(
@@ -107,6 +113,7 @@ def _fit(
     model: Model,
     batches: BatchStream[Any],
     folder: Path,
+    progress: Progress,
     checkpoint: Path | None = None,
     notes: Sequence[str] = (),
 ) -> Trained:
@@ -140,7 +147,7 @@ def _fit(
         draw_loss(folder, folder / CURVE)
         log.say("scoring on what was held out …")
     model.eval()
-    scores = {} if ended == "interrupted" else job.score(model)
+    scores = {} if ended == "interrupted" else job.score(model, progress)
     return Trained(folder, ended, trainer.step, trainer.clock.seconds, scores, job.sample(model))
 
 

@@ -107,7 +107,9 @@ class RunConfig:
 def strictly(cls: type[T], values: dict[str, Any], where: object) -> T:
     """Build a dataclass from what JSON or TOML held: nothing unknown, nothing of a wrong type."""
     try:
-        return from_dict(cls, values, DaciteConfig(strict=True, type_hooks={float: float}))
+        # A whole number is a float too; text and truth values are not.
+        whole = {float: lambda value: float(value) if type(value) is int else value}
+        return from_dict(cls, values, DaciteConfig(strict=True, type_hooks=whole))
     except UnexpectedDataError as error:
         key = sorted(map(str, error.keys))[0]
         close = get_close_matches(key, field_names(cls), n=1)
@@ -118,7 +120,7 @@ def strictly(cls: type[T], values: dict[str, Any], where: object) -> T:
         raise BadInput(f"{where}: {error.field_path} is {wanted}, got {error.value!r}") from None
     except DaciteError as error:
         raise BadInput(f"{where}: {error}") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadInput(f"{where}: {error}") from None
 
 
