@@ -49,6 +49,7 @@ def causal(
     past: int,
     real: Bool[Tensor, "batch all"] | None,
     documents: Int[Tensor, "batch time"] | None = None,
+    device: torch.device | None = None,
 ) -> Sight:
     """Every position looks at itself and what precedes it, padding and other documents excluded.
 
@@ -60,7 +61,7 @@ def causal(
             return Sight(causal=bool(time > 1))  # under torch.export, `time` is a symbol
         if time == 1:
             return Sight()
-    device = next((t.device for t in (real, documents) if t is not None), None)
+    device = next((t.device for t in (real, documents) if t is not None), device)
     query = torch.arange(past, past + time, device=device)[:, None]
     key = torch.arange(past + time, device=device)[None]
     mask = (key <= query)[None, None]

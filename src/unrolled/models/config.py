@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from unrolled.errors import BadInput
 
 Architecture = Literal["decoder", "encoder-decoder", "encoder", "lstm"]
+
+
+def check_types(config: object, room: str) -> None:
+    """Refuse, by its name, a field whose value is not of the type that it states.
+
+    Covers the plain types and `Literal`; a whole number will do for a float.
+    """
+    for field, stated in get_type_hints(type(config)).items():
+        value = getattr(config, field)
+        if get_origin(stated) is Literal:
+            good, expected = value in get_args(stated), " or ".join(map(str, get_args(stated)))
+        else:
+            allowed = (int, float) if stated is float else stated
+            good = isinstance(value, allowed) and (stated is bool or not isinstance(value, bool))
+            expected = f"of type {stated.__name__}"
+        if not good:
+            raise BadInput(f"{room}.{field} must be {expected}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Refuse what no model can be built from."""
+        check_types(self, "model")
         positive = ("hidden_size", "num_layers", "num_heads", "max_positions")
         for name in positive:
             if getattr(self, name) < 1:
@@ -91,9 +110,9 @@ class ModelConfig:
             )
         if not 0.0 <= self.dropout < 1.0:
             raise BadInput(f"model.dropout must lie in [0, 1), not {self.dropout}")
-        if not self.norm_eps > 0.0:
+        if not 0.0 < self.norm_eps < math.inf:
             raise BadInput(f"model.norm_eps must be positive, not {self.norm_eps}")
-        if not self.rope_theta > 0.0:
+        if not 0.0 < self.rope_theta < math.inf:
             raise BadInput(f"model.rope_theta must be positive, not {self.rope_theta}")
         self._check_rope_scaling()
 

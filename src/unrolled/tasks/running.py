@@ -59,8 +59,8 @@ def train(
     batches = job.batches()
     if next(batches.once(), None) is None or not job.validation:
         raise BadInput(
-            f"{config.data.corpus} is too small to train on some and hold some out, or longer than "
-            f"--model.max-positions {config.model.max_positions} throughout: {batches.report()}"
+            f"{config.data.corpus} leaves nothing to train on, or nothing to hold out: "
+            + (batches.report() or "add text")
         )
     model = build(config.architecture, job.config.model, seed=config.seed)
     rehearse(batches, config)

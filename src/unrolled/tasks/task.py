@@ -89,7 +89,7 @@ class Task(ABC):
     def open(self, config: RunConfig, folder: Path | None = None) -> Job:
         """Open the data; `folder` is a trained run's, whose tokenizer is then used."""
 
-    def check(self, architecture: Architecture) -> None:
+    def check(self, architecture: str) -> None:
         """Raise `BadInput` for an architecture that can't do this task."""
         if architecture not in self.architectures:
             raise BadInput(

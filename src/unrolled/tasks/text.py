@@ -111,12 +111,7 @@ class TextJob(Job):
         }
 
     def batches(self) -> BatchStream[Any]:
-        """Rows packed with pieces of documents. Raises `BadInput` if nothing is held out."""
-        if not self._validation:
-            raise BadInput(
-                f"{self.config.data.corpus} is too short, or too repetitive, to hold a part of it "
-                "out: add text"
-            )
+        """Rows packed with pieces of documents."""
         return self._stream("train")
 
     def sample(self, model: Model) -> str:

@@ -11,7 +11,7 @@ from dacite import DaciteError, UnexpectedDataError, WrongTypeError, from_dict
 
 from unrolled.data.config import DataConfig
 from unrolled.errors import BadInput
-from unrolled.models.config import Architecture, ModelConfig
+from unrolled.models.config import Architecture, ModelConfig, check_types
 from unrolled.models.store import FORMAT
 
 T = TypeVar("T")
@@ -62,12 +62,15 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Refuse what can't be trained with."""
+        check_types(self, "training")
         for name in ("max_steps", "accumulate", "log_every", "evaluate_every", "save_every"):
             if getattr(self, name) < 1:
                 raise BadInput(f"training.{name} must be at least 1, not {getattr(self, name)}")
         for name in ("max_minutes", "warmup_steps", "weight_decay", "clip_norm", "final_fraction"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise BadInput(f"training.{name} must be 0 or more, not {getattr(self, name)}")
+        if self.final_fraction > 1.0:
+            raise BadInput(f"training.final_fraction is a share, at most 1: {self.final_fraction}")
         if not 0.0 < self.learning_rate < float("inf"):
             raise BadInput(f"training.learning_rate must be positive, not {self.learning_rate}")
         if not 0.0 <= self.beta2 < 1.0:
