@@ -1,5 +1,10 @@
 """What all tests share: no test is decided by how fast the machine is."""
 
+import os
+
+# Tests are many small computations: a second thread would wait for the first more than it helps.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("unrolled", deadline=None, suppress_health_check=[HealthCheck.too_slow])

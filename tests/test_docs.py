@@ -79,7 +79,7 @@ def test_the_examples_run_as_they_stand(page, tmp_path, monkeypatch):
             assert run_command(command) == expected, f"{page.name}: {command}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, DOCS.parent / "README.md"], ids=lambda page: page.stem)
 def test_links_and_pictures_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -23,11 +23,37 @@ from unrolled.models import ModelConfig, build
         ("vocab_size", -1),
         ("num_classes", -2),
         ("intermediate_size", -8),
+        ("norm_eps", float("inf")),
+        ("rope_theta", float("inf")),
     ],
 )
 def test_an_impossible_value_is_refused_by_its_field(field: str, value: float) -> None:
     with pytest.raises(BadInput, match=f"model.{field}"):
         ModelConfig(**{"hidden_size": 32, "num_heads": 4, field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("positions", "alibi"),
+        ("norm", "batchnorm"),
+        ("activation", "relu"),
+        ("memory", "none"),
+        ("hidden_size", 32.0),
+        ("num_layers", "2"),
+        ("num_layers", True),
+        ("bias", "no"),
+        ("dropout", "0"),
+    ],
+)
+def test_a_value_of_another_type_or_no_choice_is_refused_by_its_field(
+    field: str, value: object
+) -> None:
+    config = ModelConfig()
+    # Around the annotations, which only the tests enforce.
+    object.__setattr__(config, field, value)
+    with pytest.raises(BadInput, match=f"model.{field}"):
+        config.__post_init__()
 
 
 def test_rotary_positions_need_an_even_head() -> None:

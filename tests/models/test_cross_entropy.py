@@ -62,3 +62,16 @@ def test_under_autocast_the_sum_stays_float32() -> None:
     loss.backward()
     assert loss.dtype == h.grad.dtype == w.grad.dtype == torch.float32  # type: ignore[union-attr]
     assert loss.item() == pytest.approx(exact.item(), rel=1e-2)
+
+
+def test_an_evaluation_makes_no_gradient_of_weights_that_would_need_one() -> None:
+    from torch.profiler import ProfilerActivity, profile
+
+    hidden, weight, targets = make(4, 5, 3)
+    weight.requires_grad_()
+    products = []
+    for recording in (True, False):
+        with torch.set_grad_enabled(recording), profile(activities=[ProfilerActivity.CPU]) as seen:
+            summed_cross_entropy(hidden, weight, targets)
+        products.append(sum(e.count for e in seen.key_averages() if e.key == "aten::mm"))
+    assert products == [3, 1]

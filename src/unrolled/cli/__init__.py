@@ -34,23 +34,21 @@ COMMANDS: dict[str, Entry] = {
     "evaluate": Entry("unrolled.cli.answer:Evaluate", "score a run on held-out data"),
     "translate": Entry("unrolled.cli.answer:Translate", "translate sentences with a run"),
     "generate": Entry("unrolled.cli.answer:Generate", "continue a prompt with a run"),
+    "export": Entry("unrolled.cli.weights:Export", "write a run for Hugging Face or as ONNX"),
+    "import": Entry("unrolled.cli.weights:Import", "make a run of weights from elsewhere"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code instead of raising."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(overview())
-        return 0
-    if arguments[0] in ("-V", "--version"):
-        print(f"unrolled {__version__}")
-        return 0
-    name, rest = arguments[0], arguments[1:]
+    name = arguments[0] if arguments else "--help"
     try:
-        code = dispatch(name, rest)
+        code = dispatch(name, arguments[1:])
         sys.stdout.flush()
         return code
+    except SystemExit as stop:  # a command's --help
+        return stop.code if isinstance(stop.code, int) else 0
     except BadInput as error:
         return complain(name, error, 2)
     except WorkFailed as error:
@@ -65,6 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def dispatch(name: str, arguments: list[str]) -> int:
     """Import the command's class, parse its options and run it."""
+    if name in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if name in ("-V", "--version"):
+        print(f"unrolled {__version__}")
+        return 0
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "`unrolled --help` lists the commands"

@@ -33,7 +33,8 @@ class Evaluate(Command):
     def run(self) -> int:
         """Print the scores."""
         job, model = open_run(self.run_folder)
-        scores = dict(job.score(model))
+        with Console(stderr=True).status("scoring on what was held out …"):
+            scores = dict(job.score(model))
         if self.json:
             print_json(scores)
         else:
@@ -96,10 +97,12 @@ class Generate(Command):
         """Print the prompt and what follows."""
         if self.max_tokens < 1:
             raise BadInput(f"--max-tokens must be at least 1, not {self.max_tokens}")
+        if not 0 <= self.seed < 1 << 63:
+            raise BadInput(f"--seed is a whole number from 0 to 2^63 - 1, got {self.seed}")
         job, model = open_run(self.run_folder)
         if not isinstance(job, TextJob) or isinstance(job, MaskedJob):
             raise BadInput(
-                f"{self.run_folder} is a run of {job.config.task} with an "
+                f"{self.run_folder} is a run of {job.config.task} with architecture "
                 f"{job.config.architecture}: it doesn't continue text"
             )
         answer = job.generate(model, self.prompt, self.max_tokens, self.sampling, self.seed)

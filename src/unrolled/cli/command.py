@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import tyro
+from rich.console import Console, RenderableType
 
 from unrolled.errors import BadInput
 
@@ -78,13 +79,25 @@ def parse(
 
 
 def one_line(box: str, name: str) -> str:
-    """Tyro's framed message as one line: what is wrong, then its hints, then where help is."""
-    rows = [row.strip("│ ") for row in box.splitlines() if row.startswith("│")]
-    text = " ".join(rows)
-    text = re.sub(r"(─+ ?)+", "; ", text)
-    text = re.sub(r"; For full helptext,? (see|run):?.*", "", text)
-    text = re.sub(r"\s+", " ", text).strip(" ;")
-    return f"{text} (`unrolled {name} --help` lists the options)"
+    """Tyro's framed message as one line: what is wrong, the nearest option, where help is."""
+    rows = [row.strip("│ ") for row in box.splitlines() if not row.startswith(("╭", "╰"))]
+    parts = re.split(r"[─-]{10,}", "\n".join(rows))
+    if "╭" not in box:
+        parts = parts[1:]  # where the frame can't be drawn, its title is a part of its own
+    what = " ".join(parts[0].split())
+    what = re.sub(r"^Error parsing (model|data|training|sampling): ", "", what)
+    close = re.search(r"Perhaps you meant:\s*(--\S+)", "\n".join(parts[1:]))
+    hint = f"; did you mean {close[1]}?" if close else ""
+    return f"{what}{hint} (`unrolled {name} --help` lists the options)"
+
+
+def show(table: RenderableType) -> None:
+    """Print a table as wide as the terminal, and as plain text where there is none."""
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    with console.capture() as capture:
+        console.print(table)
+    # Printed as text: a reader that has gone is then the command line's to deal with, not rich's.
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def print_json(answer: object) -> None:

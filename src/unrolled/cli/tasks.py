@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rich.console import Console
 from rich.table import Table
 
-from unrolled.cli.command import Command, print_json
+from unrolled.cli.command import Command, print_json, show
 from unrolled.tasks import TASKS
 
 
@@ -35,5 +34,5 @@ class Tasks(Command):
         table = Table("task", "what it is", "architectures", box=None, pad_edge=False)
         for task in TASKS.values():
             table.add_row(task.name, task.summary, ", ".join(task.architectures))
-        Console(soft_wrap=True).print(table)
+        show(table)
         return 0

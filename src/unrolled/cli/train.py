@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+import tyro
 from rich.console import Console
 
-from unrolled.cli.command import Command, describe, parse, print_json
+from unrolled.cli.command import Command, parse, print_json
 from unrolled.data.config import DataConfig
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, ModelConfig
@@ -36,9 +38,9 @@ class Train(Command):
     training: TrainingConfig
     seed: int = 0
     """Seed of weights, data order and dropout: the same seed gives the same run."""
-    out: Path | None = None
+    out: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Folder of the run; runs/TASK if not given."""
-    config: Path | None = None
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """TOML file with any of these options, e.g. `seed = 1` and `[model] num_layers = 2`."""
     overwrite: bool = False
     """Replace the run that stands at --out."""
@@ -50,16 +52,21 @@ class Train(Command):
         """The first word is the task: its defaults are what `--help` shows."""
         words = list(arguments)
         if not words or words[0] in ("-h", "--help"):
-            print(usage())
+            print(usage(), file=sys.stdout if words else sys.stderr)
             return 0 if words else 2
         if words[0].startswith("-"):
             raise BadInput(f"the task comes first: `{cls.example}`; `unrolled tasks` lists them")
         task, rest = words[0], words[1:]
-        defaults = with_file(task, option(rest, "--architecture"), option(rest, "--config"))
+        find_task(task)
+        file = option(rest, "--config")
+        given = {} if file is None else read_toml(Path(file))
+        own = own_options(given, file)
+        defaults = with_file(task, option(rest, "--architecture"), given, file)
         name = f"train {task}"
+        about = f"{inspect.getdoc(cls)}\n\nExample: unrolled train {task} --out runs/{task}"
         values = {part: getattr(defaults, part) for part in ("architecture", "model", "data")}
-        default = cls(**values, training=defaults.training, seed=defaults.seed)
-        command = parse(cls, rest, name, describe(cls), default)
+        default = cls(**values, training=defaults.training, seed=defaults.seed, **own)
+        command = parse(cls, rest, name, about, default)
         return command.train(task)
 
     def train(self, task: str) -> int:
@@ -102,11 +109,25 @@ def option(words: Sequence[str], name: str) -> str | None:
     return None
 
 
-def with_file(task_name: str, architecture: str | None, file: str | None) -> RunConfig:
+def own_options(given: dict[str, Any], file: str | None) -> dict[str, Any]:
+    """Take from a file's options those that are no part of a run's config."""
+    own: dict[str, Any] = {}
+    for name, kind in (("out", str), ("overwrite", bool), ("json", bool)):
+        if name in given:
+            own[name] = given.pop(name)
+            if not isinstance(own[name], kind):
+                raise BadInput(f"{file}: {name} is a {kind.__name__}, got {own[name]!r}")
+    if "out" in own:
+        own["out"] = Path(own["out"])
+    return own
+
+
+def with_file(
+    task_name: str, architecture: str | None, given: dict[str, Any], file: str | None
+) -> RunConfig:
     """A task's defaults for an architecture, a TOML file's options over them."""
     task = find_task(task_name)
-    given = {} if file is None else read_toml(Path(file))
-    chosen: Any = architecture or given.get("architecture") or task.architectures[0]
+    chosen: Any = str(architecture or given.get("architecture") or task.architectures[0])
     task.check(chosen)
     defaults = task.defaults(chosen)
     base: dict[str, Any] = asdict(defaults)

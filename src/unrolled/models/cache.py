@@ -55,6 +55,11 @@ class KeyValueCache:
         """Number of positions that fit."""
         return self.keys.shape[3]
 
+    @property
+    def reach(self) -> int:
+        """Positions that the furthest row has taken: padding takes none."""
+        return self.length if self.next_position is None else int(self.next_position.max())
+
     def extend(self, time: int, attention_mask: Bool[Tensor, "batch time"] | None) -> None:
         """Make room for `time` more positions; False in the mask marks padding among them."""
         if self.length + time > self.capacity:

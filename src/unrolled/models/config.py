@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from unrolled.errors import BadInput
 
 Architecture = Literal["decoder", "encoder-decoder", "encoder", "lstm"]
+
+
+def check_types(config: object, room: str) -> None:
+    """Refuse, by its name, a field whose value is not of the type that it states.
+
+    Covers the plain types and `Literal`; a whole number will do for a float.
+    """
+    for field, stated in get_type_hints(type(config)).items():
+        value = getattr(config, field)
+        if get_origin(stated) is Literal:
+            good, expected = value in get_args(stated), " or ".join(map(str, get_args(stated)))
+        else:
+            allowed = (int, float) if stated is float else stated
+            good = isinstance(value, allowed) and (stated is bool or not isinstance(value, bool))
+            expected = f"of type {stated.__name__}"
+        if not good:
+            raise BadInput(f"{room}.{field} must be {expected}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -45,6 +63,15 @@ class ModelConfig:
     """Added to the variance in a norm."""
     rope_theta: float = 10_000.0
     """Base of the rotary wavelengths."""
+    rope_factor: float = 1.0
+    """Long rotary wavelengths are stretched by this factor, as Llama 3.1 does it to read further
+    than it was trained (Grattafiori et al. 2024); 1: none is. The next three say which are long."""
+    rope_low_frequency: float = 1.0
+    """Waves that turn at most so often within rope_original_positions are stretched in full."""
+    rope_high_frequency: float = 4.0
+    """Waves that turn at least so often are left as they are; between the two it is blended."""
+    rope_original_positions: int = 8192
+    """Length of the sequences the model was trained on before."""
     memory: Literal["cross-attention", "prefix"] = "cross-attention"
     """How an encoder–decoder's decoder sees the source: cross-attention in every block (Vaswani
     et al. 2017), or the encoder's hidden states put before its own embeddings."""
@@ -53,6 +80,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Refuse what no model can be built from."""
+        check_types(self, "model")
         positive = ("hidden_size", "num_layers", "num_heads", "max_positions")
         for name in positive:
             if getattr(self, name) < 1:
@@ -82,10 +110,30 @@ class ModelConfig:
             )
         if not 0.0 <= self.dropout < 1.0:
             raise BadInput(f"model.dropout must lie in [0, 1), not {self.dropout}")
-        if not self.norm_eps > 0.0:
+        if not 0.0 < self.norm_eps < math.inf:
             raise BadInput(f"model.norm_eps must be positive, not {self.norm_eps}")
-        if not self.rope_theta > 0.0:
+        if not 0.0 < self.rope_theta < math.inf:
             raise BadInput(f"model.rope_theta must be positive, not {self.rope_theta}")
+        self._check_rope_scaling()
+
+    def _check_rope_scaling(self) -> None:
+        if not 1.0 <= self.rope_factor < float("inf"):
+            raise BadInput(f"model.rope_factor must be 1 or more, not {self.rope_factor}")
+        if not 0.0 < self.rope_low_frequency < self.rope_high_frequency < float("inf"):
+            raise BadInput(
+                "model.rope_low_frequency must be positive and below model.rope_high_frequency, "
+                f"not {self.rope_low_frequency} and {self.rope_high_frequency}"
+            )
+        if self.rope_original_positions < 1:
+            raise BadInput(
+                "model.rope_original_positions must be at least 1, not "
+                f"{self.rope_original_positions}"
+            )
+        if self.rope_factor != 1.0 and self.positions != "rope":
+            raise BadInput(
+                f"model.rope_factor {self.rope_factor} needs model.positions 'rope', not "
+                f"{self.positions!r}"
+            )
 
     @property
     def head_size(self) -> int:

@@ -26,11 +26,12 @@ class _SummedCrossEntropy(torch.autograd.Function):
         hidden: Float[Tensor, "rows hidden"],
         weight: Float[Tensor, "vocab hidden"],
         targets: Int[Tensor, " rows"],
+        recording: bool,
     ) -> Float[Tensor, ""]:
         """The sum; the logits are at least float32 even where the product is not."""
         dtype = torch.promote_types(hidden.dtype, torch.float32)
         total = torch.zeros((), dtype=dtype, device=hidden.device)
-        learns = any(ctx.needs_input_grad)
+        learns = recording and any(ctx.needs_input_grad)
         to_hidden = torch.empty_like(hidden) if learns else None
         to_weight = torch.zeros_like(weight) if learns else None
         # Each chunk adds to the weight's whole gradient, so it must be worth that pass.
@@ -51,10 +52,10 @@ class _SummedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *above: Float[Tensor, ""]) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *above: Float[Tensor, ""]) -> tuple[Tensor, Tensor, None, None]:
         """The kept gradients times the one from above."""
         to_hidden, to_weight = ctx.saved_tensors
-        return to_hidden * above[0], to_weight * above[0], None
+        return to_hidden * above[0], to_weight * above[0], None, None
 
 
 def summed_cross_entropy(
@@ -63,5 +64,8 @@ def summed_cross_entropy(
     targets: Int[Tensor, " rows"],
 ) -> Float[Tensor, ""]:
     """Σ over rows of -log softmax(W h)[target], in nats."""
-    total: Tensor = _SummedCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
+    # Inside the function gradients are always off, and an input that needs one says so even when
+    # nobody records: whether this is an evaluation must be told.
+    recording = torch.is_grad_enabled()
+    total: Tensor = _SummedCrossEntropy.apply(hidden, weight, targets, recording)  # type: ignore[no-untyped-call]
     return total

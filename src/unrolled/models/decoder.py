@@ -11,7 +11,7 @@ from unrolled.models.batch import Batch
 from unrolled.models.block import Memory
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
-from unrolled.models.stack import Head, Stack, check_tokens
+from unrolled.models.stack import Head, Stack, check_company, check_tokens
 
 
 class Decoder(nn.Module):
@@ -63,7 +63,7 @@ class Decoder(nn.Module):
         x = self.stack.embed(tokens, own - origin)
         if prefix is not None:
             x = torch.cat((prefix, x), dim=1)
-        sight = causal(width, past, attention_mask, documents)
+        sight = causal(width, past, attention_mask, documents, tokens.device)
         hidden: Tensor = self.stack(x, sight, positions, cache, memory, memory_sight)
         return hidden[:, offset:]
 
@@ -78,11 +78,12 @@ class Decoder(nn.Module):
     ) -> Float[Tensor, "batch time vocab"]:
         """Logits of the token that follows each position.
 
-        Raises `BadInput` for tokens of the wrong shape or outside the vocabulary, and for more
-        positions than the model has.
+        Raises `BadInput` for tokens of the wrong shape or outside the vocabulary, for more
+        positions than the model has, and for masks, documents or a cache that don't fit them.
         """
-        past = 0 if cache is None else cache.length
+        past = 0 if cache is None else cache.reach
         check_tokens(tokens, self.config, past + tokens.shape[1])
+        check_company(tokens, self.config, attention_mask, documents, positions, cache)
         hidden = self.hidden(
             tokens,
             attention_mask=attention_mask,

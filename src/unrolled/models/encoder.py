@@ -11,7 +11,7 @@ from unrolled.models.attention import bidirectional
 from unrolled.models.batch import Batch
 from unrolled.models.config import ModelConfig
 from unrolled.models.decoder import place
-from unrolled.models.stack import Head, Stack, check_tokens
+from unrolled.models.stack import Head, Stack, check_company, check_tokens
 
 
 class Encoder(nn.Module):
@@ -58,6 +58,7 @@ class Encoder(nn.Module):
     ) -> Float[Tensor, "batch time vocab"] | Float[Tensor, "batch classes"]:
         """Logits of the token at each position, or of the row's class."""
         check_tokens(tokens, self.config, tokens.shape[1])
+        check_company(tokens, self.config, attention_mask, documents, positions)
         hidden = self.hidden(
             tokens, attention_mask=attention_mask, documents=documents, positions=positions
         )

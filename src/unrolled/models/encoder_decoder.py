@@ -11,13 +11,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from unrolled.errors import BadInput
 from unrolled.models.attention import bidirectional
 from unrolled.models.batch import Batch
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
 from unrolled.models.decoder import Decoder
 from unrolled.models.encoder import Encoder
-from unrolled.models.stack import check_tokens
+from unrolled.models.stack import check_company, check_tokens
 
 
 class EncoderDecoder(nn.Module):
@@ -44,6 +45,7 @@ class EncoderDecoder(nn.Module):
     ) -> KeyValueCache:
         """Read the source into a cache that has room for `capacity` target tokens."""
         check_tokens(source, self.config, source.shape[1])
+        check_company(source, self.config, source_mask)
         memory = self.encoder.hidden(source, attention_mask=source_mask)
         if self.crosses:
             cache = self.decoder.make_cache(len(source), capacity)
@@ -65,6 +67,7 @@ class EncoderDecoder(nn.Module):
     ) -> Float[Tensor, "batch time vocab"]:
         """Logits behind each of the newest target tokens, the earlier ones being in the cache."""
         check_tokens(tokens, self.config, self._reach(cache) + tokens.shape[1])
+        check_company(tokens, self.config, cache=cache)
         if self.crosses:
             sight = bidirectional(cache.memory_mask)
             hidden = self.decoder.hidden(
@@ -78,8 +81,10 @@ class EncoderDecoder(nn.Module):
     def _reach(self, cache: KeyValueCache) -> int:
         """Positions taken so far: rotary angles count a prefix, embedded positions do not."""
         if self.config.positions == "rope":
-            return cache.length
-        return cache.length - int(torch.as_tensor(cache.origin).min())
+            return cache.reach
+        if cache.next_position is None:
+            return cache.length - int(cache.origin)
+        return int((cache.next_position[:, None] - cache.origin).max())
 
     def hidden(
         self,
@@ -106,6 +111,9 @@ class EncoderDecoder(nn.Module):
     ) -> Float[Tensor, "batch time vocab"]:
         """Logits of the target token that follows each position (padding on the right)."""
         check_tokens(source, self.config, source.shape[1])
+        check_company(source, self.config, source_mask)
+        if len(source) != len(tokens):
+            raise BadInput(f"{len(source)} rows of source and {len(tokens)} of target tokens")
         shared = not self.crosses and self.config.positions == "rope"
         check_tokens(tokens, self.config, tokens.shape[1] + (source.shape[1] if shared else 0))
         logits: Tensor = self.decoder.head(self.hidden(source, tokens, source_mask))

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from unrolled.models.batch import IGNORED, Batch
 from unrolled.models.config import ModelConfig
-from unrolled.models.stack import Head, check_tokens
+from unrolled.models.stack import Head, check_company, check_tokens
 
 State = tuple[Float[Tensor, "layers batch hidden"], Float[Tensor, "layers batch hidden"]]
 
@@ -104,6 +104,7 @@ class LSTMModel(nn.Module):
     ) -> Float[Tensor, "batch time vocab"] | Float[Tensor, "batch classes"]:
         """Logits of the token that follows each position, or of the row's class."""
         check_tokens(tokens, self.config, 0)
+        check_company(tokens, self.config, attention_mask)
         hidden, state = self.hidden(tokens, attention_mask=attention_mask, cache=cache)
         if self.classifier is not None:
             scores: Tensor = self.classifier(state[0][-1])

@@ -165,3 +165,34 @@ def check_tokens(tokens: Tensor, config: ModelConfig, end: int) -> None:
     if low < 0 or high >= config.vocab_size:
         wrong = low if low < 0 else high
         raise BadInput(f"token {wrong} is outside the vocabulary 0…{config.vocab_size - 1}")
+
+
+def check_company(
+    tokens: Tensor,
+    config: ModelConfig,
+    attention_mask: Tensor | None = None,
+    documents: Tensor | None = None,
+    positions: Tensor | None = None,
+    cache: KeyValueCache | None = None,
+) -> None:
+    """Refuse, by name, what goes with the tokens and doesn't fit them."""
+    shape = list(tokens.shape)
+    beside = {"attention_mask": attention_mask, "documents": documents, "positions": positions}
+    for name, value in beside.items():
+        kind = "truth values" if name == "attention_mask" else "whole numbers"
+        if value is None:
+            continue
+        if list(value.shape) != shape or (value.dtype == torch.bool) != (kind == "truth values"):
+            raise BadInput(f"{name} must be {kind} {shape}, not {value.dtype} {list(value.shape)}")
+    if cache is not None and cache.batch != len(tokens):
+        raise BadInput(f"the cache holds {cache.batch} rows and {len(tokens)} came")
+    if cache is not None and documents is not None:
+        raise BadInput("a cache holds one document a row: leave documents out")
+    # While decoding, a row that has ended may be all padding; a whole row may not.
+    if cache is None and attention_mask is not None and not bool(attention_mask.any(1).all()):
+        raise BadInput("attention_mask leaves a row without a single real token")
+    if positions is not None:
+        low, high = int(positions.min()), int(positions.max())
+        if low < 0 or high >= config.max_positions:
+            wrong = low if low < 0 else high
+            raise BadInput(f"position {wrong} is outside 0…{config.max_positions - 1}")

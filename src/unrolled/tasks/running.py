@@ -19,6 +19,7 @@ from unrolled.training.checkpoint import Checkpoints, read_state
 from unrolled.training.draw import draw_loss
 from unrolled.training.log import RunLog
 from unrolled.training.memory import keep_freed_memory
+from unrolled.training.precision import pick_device
 from unrolled.training.run import CURVE, create, differences, load_config
 
 
@@ -56,10 +57,24 @@ def train(
     """
     job = find_task(config.task).open(config)
     batches = job.batches()
+    if next(batches.once(), None) is None or not job.validation:
+        raise BadInput(
+            f"{config.data.corpus} leaves nothing to train on, or nothing to hold out: "
+            + (batches.report() or "add text")
+        )
     model = build(config.architecture, job.config.model, seed=config.seed)
+    rehearse(batches, config)
     made_by, data = command or sys.argv, job.fingerprint()
     create(folder, job.config, job.tokenizer, made_by, data=data, overwrite=overwrite)
     return _fit(job, model, batches, folder)
+
+
+def rehearse(batches: BatchStream[Any], config: RunConfig) -> None:
+    """Raise `BadInput` for a device or data that can't be used, before any folder is touched."""
+    pick_device(config.training.device)
+    place = batches.state_dict()
+    next(batches)
+    batches.load_state_dict(place)
 
 
 def resume(folder: Path, *, max_steps: int = 0) -> Trained:

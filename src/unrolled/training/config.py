@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar
+from dataclasses import asdict, dataclass, is_dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from dacite import Config as DaciteConfig
-from dacite import DaciteError, from_dict
+from dacite import DaciteError, UnexpectedDataError, WrongTypeError, from_dict
 
 from unrolled.data.config import DataConfig
 from unrolled.errors import BadInput
-from unrolled.models.config import Architecture, ModelConfig
+from unrolled.models.config import Architecture, ModelConfig, check_types
 from unrolled.models.store import FORMAT
 
 T = TypeVar("T")
@@ -61,12 +62,15 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Refuse what can't be trained with."""
+        check_types(self, "training")
         for name in ("max_steps", "accumulate", "log_every", "evaluate_every", "save_every"):
             if getattr(self, name) < 1:
                 raise BadInput(f"training.{name} must be at least 1, not {getattr(self, name)}")
         for name in ("max_minutes", "warmup_steps", "weight_decay", "clip_norm", "final_fraction"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise BadInput(f"training.{name} must be 0 or more, not {getattr(self, name)}")
+        if self.final_fraction > 1.0:
+            raise BadInput(f"training.final_fraction is a share, at most 1: {self.final_fraction}")
         if not 0.0 < self.learning_rate < float("inf"):
             raise BadInput(f"training.learning_rate must be positive, not {self.learning_rate}")
         if not 0.0 <= self.beta2 < 1.0:
@@ -84,6 +88,11 @@ class RunConfig:
     data: DataConfig
     training: TrainingConfig
 
+    def __post_init__(self) -> None:
+        """Refuse a seed that the generators can't take."""
+        if not 0 <= self.seed < 1 << 63:
+            raise BadInput(f"seed is a whole number from 0 to 2^63 - 1, got {self.seed}")
+
     def to_json(self) -> dict[str, Any]:
         """What config.json holds."""
         return {"format": FORMAT, **asdict(self)}
@@ -99,7 +108,23 @@ def strictly(cls: type[T], values: dict[str, Any], where: object) -> T:
     """Build a dataclass from what JSON or TOML held: nothing unknown, nothing of a wrong type."""
     try:
         return from_dict(cls, values, DaciteConfig(strict=True, type_hooks={float: float}))
+    except UnexpectedDataError as error:
+        key = sorted(map(str, error.keys))[0]
+        close = get_close_matches(key, field_names(cls), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise BadInput(f"{where}: unknown key {key!r}{hint}") from None
+    except WrongTypeError as error:
+        wanted = " or ".join(map(str, get_args(error.field_type))) or error.field_type.__name__
+        raise BadInput(f"{where}: {error.field_path} is {wanted}, got {error.value!r}") from None
     except DaciteError as error:
         raise BadInput(f"{where}: {error}") from None
     except (TypeError, ValueError) as error:
         raise BadInput(f"{where}: {error}") from None
+
+
+def field_names(cls: Any) -> list[str]:
+    """The names of a dataclass's fields, and of the dataclasses' that it holds."""
+    names: list[str] = []
+    for name, kind in get_type_hints(cls).items():
+        names += [name, *(field_names(kind) if is_dataclass(kind) else [])]
+    return names

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -31,6 +31,20 @@ class Diverged(WorkFailed):
     """The loss or its gradient is no longer a number; the model still holds the step before."""
 
 
+@runtime_checkable
+class Batches(Protocol):
+    """Batches without end, from a place that can be noted and gone back to."""
+
+    def __next__(self) -> Batch:
+        """The next batch."""
+
+    def state_dict(self) -> dict[str, int]:
+        """The place."""
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go to a place."""
+
+
 @dataclass
 class Tally:
     """Sums since the last line of the log."""
@@ -39,6 +53,9 @@ class Tally:
     targets: int = 0
     steps: int = 0
     seconds: float = 0.0
+    rate: float = 0.0
+    norm: float = 0.0
+    """Learning rate and gradient's norm of the last step."""
 
 
 class Trainer:
@@ -47,7 +64,7 @@ class Trainer:
     def __init__(
         self,
         model: Model,
-        batches: Iterator[Batch],
+        batches: Batches,
         config: TrainingConfig,
         log: RunLog,
         *,
@@ -106,9 +123,8 @@ class Trainer:
         """Copy the run as it stands; the copy is written while training goes on."""
         if self.checkpoints is None:
             return
-        place: Any = self.batches.state_dict() if hasattr(self.batches, "state_dict") else None
         state = {
-            "data": place,
+            "data": self.batches.state_dict(),
             "seconds": self.clock.seconds,
             "tally": asdict(self.tally),
             "row": self.row,
@@ -133,8 +149,7 @@ class Trainer:
         self.tally, self.row = Tally(**state["tally"]), state["row"]
         self.clock.before = state["seconds"]
         self.log.cut(state["metrics_bytes"], self.step)
-        if state["data"] is not None:
-            self.batches.load_state_dict(state["data"])  # type: ignore[attr-defined]
+        self.batches.load_state_dict(state["data"])
 
     def _take_step(self) -> None:
         start = self.clock.seconds
@@ -155,7 +170,7 @@ class Trainer:
             )
         self.optimizer.step(rate)
         self.step += 1
-        self.rate, self.norm = rate, norm
+        self.tally.rate, self.tally.norm = rate, norm
         self.tally.loss += total * targets
         self.tally.targets += targets
         self.tally.steps += 1
@@ -183,8 +198,8 @@ class Trainer:
         tally, self.tally = self.tally, Tally()
         row = {
             "loss": tally.loss / max(1, tally.targets),
-            "learning_rate": self.rate,
-            "gradient_norm": self.norm,
+            "learning_rate": tally.rate,
+            "gradient_norm": tally.norm,
             "tokens_per_second": tally.targets / max(tally.seconds, 1e-9),
             "seconds": self.clock.seconds,
         }
@@ -213,14 +228,12 @@ class Trainer:
 
     def _measure_precision(self) -> str:
         """Time one batch in both formats; the data goes back to where it was."""
-        place: Any = self.batches.state_dict() if hasattr(self.batches, "state_dict") else None
-        generator = torch.get_rng_state()
+        place, generator = self.batches.state_dict(), torch.get_rng_state()
         batch = next(self.batches).to(self.device)
         best, times = faster_precision(self.loss, batch, self.device)
         self.model.zero_grad(set_to_none=True)
         torch.set_rng_state(generator)
-        if place is not None:
-            self.batches.load_state_dict(place)  # type: ignore[attr-defined]
+        self.batches.load_state_dict(place)
         self.log.say(f"precision: {best} ({times:.1f} × as fast as the other here)")
         return best
 

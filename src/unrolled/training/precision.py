@@ -27,9 +27,10 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"training.device {name!r} can't be used here: {reason}") from None
+    except (RuntimeError, AssertionError):
+        raise BadInput(
+            f"training.device {name!r} can't be used here: take auto, cpu, or a GPU there is"
+        ) from None
     return device
 
 

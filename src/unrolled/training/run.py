@@ -53,6 +53,8 @@ def create(
             raise BadInput(
                 f"{folder} exists already: choose another --out, or --overwrite replaces the run"
             )
+        if not folder.is_dir():
+            raise BadInput(f"{folder} is no folder: --overwrite replaces a run, and only a run")
         clear(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
