@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,15 @@ FORMAT = 1
 """Number of the run folder's layout; readers accept this and what came before."""
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Work on a file or folder; what the system refuses is `WorkFailed` with the path."""
+    try:
+        yield
+    except OSError as error:
+        raise WorkFailed(f"can't write {path}: {error}") from error
 
 
 def write_atomically(path: Path, write: Any) -> None:
