@@ -30,7 +30,7 @@ def test_the_help_of_a_task_has_its_own_example_and_no_python_words(
 
 
 def test_the_example_of_a_command_parses(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in COMMANDS.keys() - {"tasks", "train"}:
+    for name in ("evaluate", "generate", "resume", "translate"):
         assert main([name, "--help"]) == 0
         line = capsys.readouterr().out.partition("Example: ")[2].splitlines()[0]
         words = shlex.split(line)[1:]

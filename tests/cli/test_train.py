@@ -47,11 +47,11 @@ def test_the_command_line_stands_over_the_file_and_the_file_over_the_defaults(
         ("[model]\nnum_layer = 3", "unknown key 'num_layer'; did you mean 'num_layers'?"),
         ('[model]\nnum_layers = "3"', "model.num_layers is int, got '3'"),
         ('[model]\nnorm = "batch"', "model.norm is rmsnorm or layernorm, got 'batch'"),
-        ("[model", "line 1"),
+        ("[model\nx = 1", "line 1"),
         ("out = 3", "out is a str"),
         ('task = "text"', "is for the task 'text'"),
         ("seed = -1", "seed is a whole number"),
-        ("architecture = 3", "no architecture 3"),
+        ("architecture = 3", "no architecture '3'"),
     ],
 )
 def test_a_bad_file_is_refused_by_key(
@@ -93,7 +93,7 @@ def test_a_text_too_short_to_hold_anything_out_is_refused_before_training(
     file.write_text("a short text\n")
     words = ["--data.corpus", str(file), "--data.tokenizer=bytes", "--architecture", architecture]
     line = refused(["train", "text", "--out", str(tmp_path / "r"), *TINY, *words], capsys)
-    assert "too short" in line
+    assert "nothing to hold out" in line
     assert not (tmp_path / "r").exists()
 
 

@@ -352,11 +352,27 @@ def test_a_folder_without_text_files_is_refused(tmp_path):
 
 def test_pydocs_is_the_text_of_python_s_help_topics():
     corpus = open_corpus("pydocs")
-    assert list(corpus.documents("all")) == [topics[name] for name in sorted(topics)]
+    documents = list(corpus.documents("all"))
+    assert {line for text in documents for line in text.splitlines()} == {
+        line.rstrip() if not line.strip() else line
+        for text in topics.values()
+        for line in text.splitlines()
+    }
+    assert 0.7 < sum(map(len, documents)) / sum(map(len, topics.values())) < 0.95
     train, validation = (list(corpus.documents(s)) for s in ("train", "validation"))
     assert set(train).isdisjoint(validation)
-    assert 0.01 < sum(map(len, validation)) / sum(map(len, topics.values())) < 0.15
+    assert 0.01 < sum(map(len, validation)) / sum(map(len, documents)) < 0.15
     assert corpus.fingerprint() == open_corpus("pydocs").fingerprint()
+
+
+def test_what_pydocs_holds_out_is_not_repeated_in_what_is_trained_on():
+    """Topics quote each other: of the lines held out, half would else be trained on as well."""
+    corpus = open_corpus("pydocs")
+    train = {line for text in corpus.documents("train") for line in text.splitlines()}
+    lines = [line for text in corpus.documents("validation") for line in text.splitlines()]
+    long = [line for line in lines if len(line) > 40]
+    assert len(long) > 100
+    assert sum(line in train for line in long) < 0.02 * len(long)
 
 
 def test_stdlib_is_python_source_without_its_tests():

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from unrolled.models.draw import draw_sights, sights
+from unrolled.models.draw import draw_rope_scaling, draw_sights, sights
 
 
 def test_each_kind_sees_what_its_name_says() -> None:
@@ -18,3 +18,8 @@ def test_each_kind_sees_what_its_name_says() -> None:
 def test_the_picture_is_one(tmp_path: Path) -> None:
     draw_sights(tmp_path / "sights.png")
     assert (tmp_path / "sights.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_stretched_waves_are_drawn(tmp_path: Path) -> None:
+    draw_rope_scaling(tmp_path / "rope.png")
+    assert (tmp_path / "rope.png").read_bytes().startswith(b"\x89PNG")

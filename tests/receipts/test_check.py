@@ -10,6 +10,19 @@ from tests.receipts.examples import AND, EXAMPLES, LEAST, NET, PARITY, XOR, chan
 from unrolled.neurons import TruthTable, separate
 from unrolled.receipts import check
 
+# Each leaf holds, and takes 4,096 multipliers; the tree goes on splitting the first weight.
+WIDE_LEAVES = [
+    node
+    for cut in range(1, 40)
+    for node in (
+        {
+            "true": {str(row): "1/2048" for row in range(2048, 4096)},
+            "false": {str(row): "1/2048" for row in range(2048)},
+        },
+        {"input": 1, "at_most": cut},
+    )
+]
+
 
 def refusal(document):
     """Why the checker refuses: (status, reason)."""
@@ -121,6 +134,29 @@ def test_a_false_receipt_is_refuted_with_the_reason(name):
 
 
 MALFORMED = {
+    "a list for the answer": (AND, [("answer", [])], "answer: expected an object, got a list"),
+    "a multiplier of zero": (LEAST, [("evidence.minimal.0.true.3", "0")], "positive fraction"),
+    "a weight above the budget": (AND, [("answer.weights.0", 2**62 + 1)], "answer.weights[0]: exp"),
+    "a multiplicity above the budget": (XOR, [("evidence.true.1", 2**62 + 1)], "evidence.true.1"),
+    "more rows than the budget": (
+        XOR,
+        [("evidence.true", {str(row): 1 for row in range(4097)})],
+        "evidence.true: more than 4,096 rows",
+    ),
+    "more multipliers than the budget": (
+        AND,
+        [
+            ("given", {"inputs": 12, "table": "0" * 2048 + "1" * 2048}),
+            ("answer", {"weights": [1] + [0] * 11, "bias": -1}),
+            ("evidence", {"minimal": [{"input": 1, "at_most": 0}, *WIDE_LEAVES]}),
+        ],
+        "more than 50,000 multipliers and nodes",
+    ),
+    "a split beyond the end of its interval": (
+        LEAST,
+        [("evidence.minimal", [{"input": 1, "at_most": 0}, {"input": 1, "at_most": 0}])],
+        "at_most 0 doesn't split -inf..0",
+    ),
     "a negative multiplicity": (
         XOR,
         [("evidence.true.1", -1)],
@@ -234,6 +270,26 @@ def test_what_has_not_the_form_of_its_kind_is_unreadable_and_the_path_is_named(n
     status, said = refusal(changed(document, *changes))
     assert status == "unreadable"
     assert reason in said
+
+
+def test_the_largest_numbers_within_budget_are_read():
+    largest = {"weights": [2**62, 2**62], "bias": -(2**62)}
+    document = changed(AND, ("given.table", "0111"), ("answer", largest))
+    assert check.check(check.parse(json.dumps(document))) == AND["claim"]
+    often = {"true": {"1": 2**62, "2": 2**62}, "false": {"0": 2**62, "3": 2**62}}
+    assert check.check(changed(XOR, ("evidence", often))) == XOR["claim"]
+
+
+def test_a_split_at_the_lower_end_of_an_interval_is_read():
+    """w_1 <= -1 or w_1 >= 0; then w_1 = 0 or w_1 >= 1. All leaves hold."""
+    leaf = LEAST["evidence"]["minimal"][0]
+    tree = [{"input": 1, "at_most": -1}, leaf, {"input": 1, "at_most": 0}, leaf, leaf]
+    assert check.check(changed(LEAST, ("evidence.minimal", tree))) == LEAST["claim"]
+
+
+def test_keys_that_are_not_text_are_found_in_documents_made_in_python():
+    with pytest.raises(check.Malformed, match="given: a key is text, not 1"):
+        check.vet({"given": {1: 2}})
 
 
 def test_a_large_network_is_refused_before_it_is_run():

@@ -34,6 +34,8 @@ COMMANDS: dict[str, Entry] = {
     "evaluate": Entry("unrolled.cli.answer:Evaluate", "score a run on held-out data"),
     "translate": Entry("unrolled.cli.answer:Translate", "translate sentences with a run"),
     "generate": Entry("unrolled.cli.answer:Generate", "continue a prompt with a run"),
+    "export": Entry("unrolled.cli.weights:Export", "write a run for Hugging Face or as ONNX"),
+    "import": Entry("unrolled.cli.weights:Import", "make a run of weights from elsewhere"),
 }
 
 

@@ -127,7 +127,7 @@ def with_file(
 ) -> RunConfig:
     """A task's defaults for an architecture, a TOML file's options over them."""
     task = find_task(task_name)
-    chosen: Any = architecture or given.get("architecture") or task.architectures[0]
+    chosen: Any = str(architecture or given.get("architecture") or task.architectures[0])
     task.check(chosen)
     defaults = task.defaults(chosen)
     base: dict[str, Any] = asdict(defaults)

@@ -1,7 +1,8 @@
 """How does text become numbers and back, without loss? Bytes, byte-level BPE, a stated alphabet.
 
-The first five ids mean the same in every tokenizer: padding, begin, end, separator, mask. They
-stand for themselves only: no text a user writes is ever encoded as one of them.
+The first five ids mean the same in every tokenizer made here: padding, begin, end, separator, mask
+(imported ones have others: `unrolled.data.imported`). They stand for themselves only: no text a
+user writes is ever encoded as one of them.
 
 Byte-level BPE: Sennrich et al. 2016 (merges), Radford et al. 2019 (on bytes); the work is done by
 the `tokenizers` library. Bytes with the special ids in front: Xue et al. 2022 (ByT5).
@@ -25,7 +26,7 @@ from tokenizers.trainers import BpeTrainer
 from unrolled.errors import BadInput
 
 SPECIALS = ("<|pad|>", "<|begin|>", "<|end|>", "<|separator|>", "<|mask|>")
-"""Names of the ids 0–4 of every tokenizer."""
+"""Names of the ids 0–4 of every tokenizer made here."""
 CONFIG_FILE = "tokenizer_config.json"
 BPE_FILE = "tokenizer.json"
 FORMAT = 1
@@ -37,11 +38,13 @@ class Tokenizer(ABC):
     """Text to ids and back. `pieces[i]` is what id i stands for, empty for the special ids."""
 
     kind: ClassVar[str]
-    pad_id: ClassVar[int] = 0
-    begin_id: ClassVar[int] = 1
-    end_id: ClassVar[int] = 2
-    separator_id: ClassVar[int] = 3
-    mask_id: ClassVar[int] = 4
+    pad_id: int = 0
+    begin_id: int = 1
+    end_id: int = 2
+    separator_id: int = 3
+    mask_id: int = 4
+    adds_begin: bool = True
+    """Whether a model reads the begin token before a text that it is to continue."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self._pieces = (*[b""] * len(SPECIALS), *pieces)
@@ -59,6 +62,11 @@ class Tokenizer(ABC):
     @abstractmethod
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, no special ids added. Raises `BadInput` if the text has no encoding."""
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """What a decoder reads to continue `text`: at least one id, the begin token if need be."""
+        ids = self.encode(text)
+        return [self.begin_id, *ids] if self.adds_begin or not ids else ids
 
     def encode_many(self, texts: Sequence[str]) -> list[np.ndarray]:
         """`encode` of each text, as compact arrays: what batches are made from."""
@@ -197,19 +205,28 @@ class BPETokenizer(Tokenizer):
         encodings = self._inner.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=self.dtype) for encoding in encodings]
 
+    def library(self) -> hf.Tokenizer:
+        """The `tokenizers` library's object, as `save` writes it."""
+        return self._inner
+
     def save(self, folder: Path | str) -> None:
         """Write the two files; Hugging Face's `AutoTokenizer` reads the folder too."""
         super().save(folder)
         self._inner.save(str(Path(folder) / BPE_FILE))
 
     def _config(self) -> dict[str, Any]:
-        names = ("pad_token", "bos_token", "eos_token", "sep_token", "mask_token")
-        return {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "clean_up_tokenization_spaces": False,
-            "split_special_tokens": True,
-            **dict(zip(names, SPECIALS, strict=True)),
-        }
+        return hf_config()
+
+
+def hf_config() -> dict[str, Any]:
+    """What Hugging Face is told of our special tokens; text that spells one stays text."""
+    names = ("pad_token", "bos_token", "eos_token", "sep_token", "mask_token")
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "split_special_tokens": True,
+        **dict(zip(names, SPECIALS, strict=True)),
+    }
 
 
 def load_tokenizer(folder: Path | str) -> Tokenizer:
@@ -233,6 +250,10 @@ def load_tokenizer(folder: Path | str) -> Tokenizer:
             return SymbolTokenizer(symbols)
         case {"kind": "bpe"}:
             return BPETokenizer.load(path.parent / BPE_FILE)
+        case {"kind": "imported"}:
+            from unrolled.data.imported import ImportedTokenizer  # it builds on this file
+
+            return ImportedTokenizer.load(path.parent / BPE_FILE, config)
     raise BadInput(f"{path}: unknown kind of tokenizer {config.get('kind')!r}")
 
 
@@ -259,7 +280,7 @@ def _byte_pieces(inner: hf.Tokenizer) -> list[bytes]:
     size = len(names)
     if tuple(names.get(i) for i in range(len(SPECIALS))) != SPECIALS or max(names) != size - 1:
         raise BadInput(f"not a tokenizer of this package: its first ids must be {SPECIALS}")
-    byte_of = _byte_alphabet()
+    byte_of = byte_alphabet()
     missing = set(byte_of) - set(names.values())
     try:
         pieces = [bytes([byte_of[c] for c in names[i]]) for i in range(len(SPECIALS), size)]
@@ -270,7 +291,7 @@ def _byte_pieces(inner: hf.Tokenizer) -> list[bytes]:
     return pieces
 
 
-def _byte_alphabet() -> dict[str, int]:
+def byte_alphabet() -> dict[str, int]:
     """Which byte each character of byte-level BPE stands for (Radford et al. 2019).
 
     Printable bytes stand for themselves; the others take the characters from U+0100 on, in order.

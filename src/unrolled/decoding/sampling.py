@@ -17,6 +17,8 @@ from unrolled.errors import BadInput
 
 ROWS_TOGETHER = 256
 """Sources decoded side by side; more would fill the cache, not speed it up."""
+COLDEST = 1e-30
+"""Below this temperature float32 has no quotients; all but the likeliest token are long gone."""
 COMPACT_BELOW = 0.75
 """Finished rows leave the batch when no more than this share is alive: leaving copies the cache."""
 
@@ -58,25 +60,31 @@ def sample(
     scorer: Scorer,
     sources: Sequence[Sequence[int]],
     *,
-    max_length: int,
+    max_length: int | Sequence[int],
     config: SamplingConfig | None = None,
     generator: torch.Generator | None = None,
     on_token: Callable[[int, int], None] | None = None,
+    on_finished: Callable[[int], None] | None = None,
 ) -> list[Sampled]:
-    """Continue every source up to the end token or `max_length` tokens.
+    """Continue every source up to the end token or `max_length` tokens (one number, or one each).
 
-    `on_token(row, token)` is called as tokens come. Sources of like lengths are decoded together,
-    the answers stand in the sources' order. Raises `BadInput` for an empty source.
+    Sources of like lengths are decoded together, the answers stand in the sources' order.
+    `on_token(source's number, token)` is called as tokens come, `on_finished(source's number)` as
+    answers end. Raises `BadInput` for an empty source, and for probabilities that are no numbers.
     """
-    if max_length < 1:
-        raise BadInput(f"max_length must be at least 1, not {max_length}")
+    limits = [max_length] * len(sources) if isinstance(max_length, int) else list(max_length)
+    if len(limits) != len(sources):
+        raise BadInput(f"{len(sources)} sources, but {len(limits)} values of max_length")
+    if min(limits, default=1) < 1:
+        raise BadInput(f"max_length must be at least 1, not {min(limits)}")
     config = config or SamplingConfig()
     order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
     answers: dict[int, Sampled] = {}
     for start in range(0, len(order), ROWS_TOGETHER):
-        rows = order[start : start + ROWS_TOGETHER]
-        together = _Together(rows, max_length, on_token)
-        together.run(scorer, [sources[i] for i in rows], config, generator)
+        chunk = order[start : start + ROWS_TOGETHER]
+        together = _Together(chunk, [limits[i] for i in chunk], scorer.end_token)
+        together.on_token, together.on_finished = on_token, on_finished
+        together.run(scorer, [sources[i] for i in chunk], config, generator)
         answers.update(together.answers())
     return [answers[i] for i in range(len(sources))]
 
@@ -84,12 +92,13 @@ def sample(
 class _Together:
     """The rows that are decoded side by side, and what each has so far."""
 
-    def __init__(
-        self, rows: list[int], max_length: int, on_token: Callable[[int, int], None] | None
-    ) -> None:
-        self.rows, self.max_length, self.on_token = rows, max_length, on_token
-        self.tokens: list[list[int]] = [[] for _ in rows]
-        self.log_probs = [0.0] * len(rows)
+    on_token: Callable[[int, int], None] | None = None
+    on_finished: Callable[[int], None] | None = None
+
+    def __init__(self, numbers: list[int], limits: list[int], end_token: int) -> None:
+        self.numbers, self.limits, self.end_token = numbers, limits, end_token
+        self.tokens: list[list[int]] = [[] for _ in numbers]
+        self.log_probs = [0.0] * len(numbers)
 
     def run(
         self,
@@ -99,36 +108,45 @@ class _Together:
         generator: torch.Generator | None,
     ) -> None:
         state, log_probs = scorer.start(sources)
-        self.end = scorer.end_token
         held = list(range(len(sources)))  # which of the rows each row of the state is
-        for length in range(1, self.max_length + 1):
+        length = 0
+        while True:
             chosen = choose(log_probs, config, generator)
             gained = log_probs.gather(1, chosen[:, None]).squeeze(1)
             self._take(held, chosen.tolist(), gained.tolist())
+            length += 1
             alive = [r for r, row in enumerate(held) if not self._finished(row)]
-            if not alive or length == self.max_length:
+            if not alive:
                 return
-            if len(alive) > COMPACT_BELOW * len(held):
+            # A finished row may go along for a while, but not beyond where its model can stand.
+            stuck = any(self.limits[row] == length for row in held)
+            if len(alive) > COMPACT_BELOW * len(held) and not stuck:
                 alive = list(range(len(held)))
             held = [held[r] for r in alive]
             parents = torch.tensor(alive, device=chosen.device)
             state, log_probs = scorer.step(state, parents, chosen[parents])
 
+    def _completed(self, row: int) -> bool:
+        return self.tokens[row][-1:] == [self.end_token]
+
     def _finished(self, row: int) -> bool:
-        return bool(self.tokens[row]) and self.tokens[row][-1] == self.end
+        return self._completed(row) or len(self.tokens[row]) == self.limits[row]
 
     def _take(self, held: list[int], chosen: list[int], gained: list[float]) -> None:
         for row, token, log_prob in zip(held, chosen, gained, strict=True):
-            if not self._finished(row):
-                self.tokens[row].append(token)
-                self.log_probs[row] += log_prob
-                if self.on_token is not None:
-                    self.on_token(self.rows[row], token)
+            if self._finished(row):
+                continue
+            self.tokens[row].append(token)
+            self.log_probs[row] += log_prob
+            if self.on_token is not None:
+                self.on_token(self.numbers[row], token)
+            if self.on_finished is not None and self._finished(row):
+                self.on_finished(self.numbers[row])
 
     def answers(self) -> dict[int, Sampled]:
         return {
-            i: Sampled(self.tokens[row], self.log_probs[row], self._finished(row))
-            for row, i in enumerate(self.rows)
+            number: Sampled(self.tokens[row], self.log_probs[row], self._completed(row))
+            for row, number in enumerate(self.numbers)
         }
 
 
@@ -137,13 +155,20 @@ def choose(
     config: SamplingConfig,
     generator: torch.Generator | None = None,
 ) -> Int[Tensor, " rows"]:
-    """The next token of each row."""
+    """The next token of each row: temperature first, then top-k, then top-p of what is left.
+
+    Raises `BadInput` for a row with a NaN, or without any possible token.
+    """
+    best, token = log_probs.max(-1)
+    if not bool(best.isfinite().all()):
+        raise BadInput("the model's log-probabilities are NaN or all -inf: its weights are damaged")
     if config.temperature == 0.0:
-        return log_probs.argmax(-1)
-    scores = log_probs / config.temperature
+        return token
+    # From the best token down, so that a small temperature leaves it at 0 and sinks the rest.
+    scores = (log_probs - best[:, None]) / max(config.temperature, COLDEST)
     if config.top_k and config.top_k < scores.shape[1]:
-        least = scores.topk(config.top_k).values[:, -1:]
-        scores = scores.masked_fill(scores < least, -torch.inf)
+        values, kept = scores.topk(config.top_k)
+        scores = torch.full_like(scores, -torch.inf).scatter(1, kept, values)
     if config.top_p < 1.0:
         ordered, index = scores.softmax(-1).sort(descending=True)
         # A token stays while those before it have not reached p: the first always does.

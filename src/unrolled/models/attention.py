@@ -6,6 +6,7 @@ positions by Su et al. 2021, equation (34), pairing dimension i with i + d/2 as 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -57,7 +58,7 @@ def causal(
     """
     if real is None and documents is None:
         if past == 0:
-            return Sight(causal=time > 1)
+            return Sight(causal=bool(time > 1))  # under torch.export, `time` is a symbol
         if time == 1:
             return Sight()
     device = next((t.device for t in (real, documents) if t is not None), device)
@@ -75,10 +76,25 @@ def rotary_table(
     config: ModelConfig,
 ) -> tuple[Float[Tensor, "positions half"], Float[Tensor, "positions half"]]:
     """Cosine and sine of position × frequency, for each pair of dimensions of a head."""
-    pairs = torch.arange(0, config.head_size, 2, dtype=torch.float64)
-    frequency = config.rope_theta ** (-pairs / config.head_size)
+    frequency = rotary_frequencies(config)
     angle = torch.outer(torch.arange(config.max_positions, dtype=torch.float64), frequency)
     return angle.cos().float(), angle.sin().float()
+
+
+def rotary_frequencies(config: ModelConfig) -> Float[Tensor, " half"]:
+    """Radians a position, for each pair of dimensions (Su et al. 2021, section 3.2.2).
+
+    With `rope_factor`, slow waves are slowed further by it, as Llama 3.1's published code does:
+    those of few turns within the original length in full, those of many not at all.
+    """
+    pairs = torch.arange(0, config.head_size, 2, dtype=torch.float64)
+    frequency = config.rope_theta ** (-pairs / config.head_size)
+    if config.rope_factor == 1.0:
+        return frequency
+    turns = config.rope_original_positions * frequency / (2 * math.pi)
+    low, high = config.rope_low_frequency, config.rope_high_frequency
+    kept = ((turns - low) / (high - low)).clamp(0.0, 1.0)
+    return frequency * (kept + (1 - kept) / config.rope_factor)
 
 
 def rotate(

@@ -15,7 +15,7 @@ class KeyValueCache:
 
     A forward pass with a cache calls `extend` once, `write` in every layer, and returns; the next
     call continues behind what is there. Rows may start with padding (`attention_mask` False): the
-    cache remembers which columns are real.
+    cache remembers which columns are real and at which position each row stands.
 
     Memory: 2 × layers × batch × kv heads × capacity × head size × bytes of `dtype`.
     """
@@ -38,6 +38,7 @@ class KeyValueCache:
         self.values = torch.empty(shape, dtype=dtype, device=device)
         self.length = 0
         self.real: Bool[Tensor, "batch capacity"] | None = None
+        self.next_position: Int[Tensor, " batch"] | None = None
         self.origin: int | Int[Tensor, "batch 1"] = 0
         """Real positions of a prefix of hidden states: where the tokens' own count begins."""
         self.memory: list[tuple[Tensor, Tensor]] = []
@@ -54,6 +55,11 @@ class KeyValueCache:
         """Number of positions that fit."""
         return self.keys.shape[3]
 
+    @property
+    def reach(self) -> int:
+        """Positions that the furthest row has taken: padding takes none."""
+        return self.length if self.next_position is None else int(self.next_position.max())
+
     def extend(self, time: int, attention_mask: Bool[Tensor, "batch time"] | None) -> None:
         """Make room for `time` more positions; False in the mask marks padding among them."""
         if self.length + time > self.capacity:
@@ -63,15 +69,17 @@ class KeyValueCache:
             )
         if attention_mask is not None and self.real is None and not bool(attention_mask.all()):
             self._track_padding(attention_mask.device)
-        if self.real is not None:
+        if self.real is not None and self.next_position is not None:
             new = slice(self.length, self.length + time)
             self.real[:, new] = True if attention_mask is None else attention_mask
+            self.next_position = self.next_position + self.real[:, new].sum(1)
         self.length += time
 
     def _track_padding(self, device: torch.device) -> None:
         """From the first padding on, what is real must be remembered; all before it was."""
         self.real = torch.zeros(self.batch, self.capacity, dtype=torch.bool, device=device)
         self.real[:, : self.length] = True
+        self.next_position = torch.full((self.batch,), self.length, device=device)
 
     def write(
         self,
@@ -94,8 +102,8 @@ class KeyValueCache:
             self.keys, self.values = keys.new_empty(shape), values.new_empty(shape)
         self.keys[:, :, :, :used] = keys[:, rows, :, :used]
         self.values[:, :, :, :used] = values[:, rows, :, :used]
-        if self.real is not None:
-            self.real = self.real[rows]
+        if self.real is not None and self.next_position is not None:
+            self.real, self.next_position = self.real[rows], self.next_position[rows]
         if isinstance(self.origin, Tensor):
             self.origin = self.origin[rows]
         self.memory = [(k[rows], v[rows]) for k, v in self.memory]

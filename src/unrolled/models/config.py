@@ -63,6 +63,15 @@ class ModelConfig:
     """Added to the variance in a norm."""
     rope_theta: float = 10_000.0
     """Base of the rotary wavelengths."""
+    rope_factor: float = 1.0
+    """Long rotary wavelengths are stretched by this factor, as Llama 3.1 does it to read further
+    than it was trained (Grattafiori et al. 2024); 1: none is. The next three say which are long."""
+    rope_low_frequency: float = 1.0
+    """Waves that turn at most so often within rope_original_positions are stretched in full."""
+    rope_high_frequency: float = 4.0
+    """Waves that turn at least so often are left as they are; between the two it is blended."""
+    rope_original_positions: int = 8192
+    """Length of the sequences the model was trained on before."""
     memory: Literal["cross-attention", "prefix"] = "cross-attention"
     """How an encoder–decoder's decoder sees the source: cross-attention in every block (Vaswani
     et al. 2017), or the encoder's hidden states put before its own embeddings."""
@@ -105,6 +114,26 @@ class ModelConfig:
             raise BadInput(f"model.norm_eps must be positive, not {self.norm_eps}")
         if not 0.0 < self.rope_theta < math.inf:
             raise BadInput(f"model.rope_theta must be positive, not {self.rope_theta}")
+        self._check_rope_scaling()
+
+    def _check_rope_scaling(self) -> None:
+        if not 1.0 <= self.rope_factor < float("inf"):
+            raise BadInput(f"model.rope_factor must be 1 or more, not {self.rope_factor}")
+        if not 0.0 < self.rope_low_frequency < self.rope_high_frequency < float("inf"):
+            raise BadInput(
+                "model.rope_low_frequency must be positive and below model.rope_high_frequency, "
+                f"not {self.rope_low_frequency} and {self.rope_high_frequency}"
+            )
+        if self.rope_original_positions < 1:
+            raise BadInput(
+                "model.rope_original_positions must be at least 1, not "
+                f"{self.rope_original_positions}"
+            )
+        if self.rope_factor != 1.0 and self.positions != "rope":
+            raise BadInput(
+                f"model.rope_factor {self.rope_factor} needs model.positions 'rope', not "
+                f"{self.positions!r}"
+            )
 
     @property
     def head_size(self) -> int:

@@ -81,7 +81,7 @@ class Decoder(nn.Module):
         Raises `BadInput` for tokens of the wrong shape or outside the vocabulary, for more
         positions than the model has, and for masks, documents or a cache that don't fit them.
         """
-        past = 0 if cache is None else cache.length
+        past = 0 if cache is None else cache.reach
         check_tokens(tokens, self.config, past + tokens.shape[1])
         check_company(tokens, self.config, attention_mask, documents, positions, cache)
         hidden = self.hidden(

@@ -1,14 +1,17 @@
-"""Who looks at whom? The masks that the models themselves use, as pictures."""
+"""Who looks at whom, and how long are rotary waves? What the models themselves use, as pictures."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from unrolled.models.attention import Sight, bidirectional, causal
+from unrolled.models.attention import Sight, bidirectional, causal, rotary_frequencies
+from unrolled.models.config import ModelConfig
 
 
 def matrix(sight: Sight, queries: int, keys: int) -> Bool[Tensor, "query key"]:
@@ -55,4 +58,25 @@ def draw_sights(path: Path) -> None:
         axes.spines[:].set_visible(False)
     figure.supxlabel("key", fontsize=9)
     figure.supylabel("query", fontsize=9)
+    figure.savefig(path, dpi=120)
+
+
+def draw_rope_scaling(path: Path) -> None:
+    """Draw how Llama 3.1 stretches its rotary waves: which are kept, blended, stretched."""
+    from matplotlib.figure import Figure
+
+    plain = ModelConfig(hidden_size=128, num_heads=1, rope_theta=500_000.0)
+    scaled = replace(plain, rope_factor=8.0)
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    length = scaled.rope_original_positions
+    low, high = length / scaled.rope_low_frequency, length / scaled.rope_high_frequency
+    axes.axhspan(high, low, color="0.92")
+    axes.text(1, (low * high) ** 0.5, "blended between these lengths", fontsize=8, va="center")
+    for config, name, style in ((plain, "rope_factor 1", "--"), (scaled, "rope_factor 8", "-")):
+        axes.semilogy(2 * math.pi / rotary_frequencies(config), style, label=name)
+    axes.set_xlabel("pair of dimensions of a head")
+    axes.set_ylabel("wavelength in tokens")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)

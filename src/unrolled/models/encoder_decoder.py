@@ -81,8 +81,10 @@ class EncoderDecoder(nn.Module):
     def _reach(self, cache: KeyValueCache) -> int:
         """Positions taken so far: rotary angles count a prefix, embedded positions do not."""
         if self.config.positions == "rope":
-            return cache.length
-        return cache.length - int(torch.as_tensor(cache.origin).min())
+            return cache.reach
+        if cache.next_position is None:
+            return cache.length - int(cache.origin)
+        return int((cache.next_position[:, None] - cache.origin).max())
 
     def hidden(
         self,

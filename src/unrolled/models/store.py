@@ -69,7 +69,12 @@ def parameters(model: Model) -> dict[str, Tensor]:
 
 def save(model: Model, path: Path, step: int = 0) -> None:
     """Write a model's weights as safetensors, and at which step of training they stood."""
-    weights = {name: weight.contiguous() for name, weight in parameters(model).items()}
+    save_weights(parameters(model), path, step)
+
+
+def save_weights(weights: dict[str, Tensor], path: Path, step: int = 0) -> None:
+    """The same for weights that no model holds, by our names."""
+    weights = {name: weight.contiguous() for name, weight in weights.items()}
     # One key only: with several, their order in the file, and so its bytes, would be chance.
     metadata = {"unrolled": json.dumps({"format": FORMAT, "step": step})}
     write_atomically(path, lambda temporary: save_file(weights, temporary, metadata))

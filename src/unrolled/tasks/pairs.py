@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count, islice
 from typing import Any, Literal
 
 import sacrebleu
@@ -15,11 +16,10 @@ import sacrebleu
 from unrolled.data import BatchStream, Tokenizer, pair_batches
 from unrolled.decoding import DecoderScorer, EncoderDecoderScorer, Scorer, sample
 from unrolled.errors import BadInput
-from unrolled.models import EncoderDecoder, Model
+from unrolled.models import Model
 from unrolled.models.batch import Batch
-from unrolled.tasks.task import Job, Scores
+from unrolled.tasks.task import Job, Progress, Scores, silent
 from unrolled.training.config import RunConfig
-from unrolled.training.loop import mean_loss
 
 Pair = tuple[str, str]
 SCORED = 1_000
@@ -62,23 +62,29 @@ class PairJob(Job):
         return data
 
     @cached_property
-    def _validation(self) -> list[Batch]:
+    def validation(self) -> list[Batch]:
+        """The first held-out pairs."""
         return list(self._stream(lambda: self.data.held_out[:VALIDATED]).once())
+
+    @property
+    def _layout(self) -> Literal["encoder-decoder", "decoder"]:
+        encodes = self.config.architecture == "encoder-decoder"
+        return "encoder-decoder" if encodes else "decoder"
+
+    @property
+    def _shares_positions(self) -> bool:
+        """Whether an encoder's source and its target count through the same positions."""
+        return self.config.model.memory == "prefix" and self.config.model.positions == "rope"
 
     def _stream(self, pairs: Callable[[], Iterable[Pair]]) -> BatchStream[Any]:
         config = self.config
-        layout: Literal["encoder-decoder", "decoder"] = "decoder"
-        if config.architecture == "encoder-decoder":
-            layout = "encoder-decoder"
-        limit = config.model.max_positions
-        if layout == "encoder-decoder" and config.model.memory == "prefix":
-            limit //= 2
+        halved = self._layout == "encoder-decoder" and self._shares_positions
         return pair_batches(
             pairs,
             self.tokenizer,
-            layout=layout,
+            layout=self._layout,
             tokens_per_batch=config.data.tokens_per_batch,
-            max_positions=limit,
+            max_positions=config.model.max_positions // (2 if halved else 1),
             seed=config.seed,
             window=config.data.stream_window,
         )
@@ -87,27 +93,35 @@ class PairJob(Job):
         """Pairs of like lengths side by side."""
         return self._stream(self.data.train)
 
-    def validate(self, model: Model) -> Scores:
-        """Loss a target token, in nats, on held-out pairs."""
-        return {"validation_loss": mean_loss(model, self._validation)}
-
     def sample(self, model: Model) -> str:
         """Two held-out sentences and what the model makes of them."""
-        sources = [source for source, _ in self.data.held_out[:SHOWN]]
+        fitting = (source for source, _ in self.data.held_out if self._room(self._source(source)))
+        sources = list(islice(fitting, SHOWN))
         lines = zip(sources, self.translate(model, sources), strict=True)
         return "\n".join(f"  {source} → {target}" for source, target in lines)
 
-    def score(self, model: Model) -> Scores:
-        """Exact match of whole sentences, BLEU and chrF (both 0…100), and how many sentences."""
+    def score(self, model: Model, progress: Progress = silent) -> Scores:
+        """Exact match of whole sentences, BLEU and chrF (both 0…100), and how many sentences.
+
+        A sentence that the model is too short for counts as wrong; "too_long" says how many were.
+        """
+        sources = [self._source(source) for source, _ in self.data.held_out]
         references = [target for _, target in self.data.held_out]
-        answers = self.translate(model, [source for source, _ in self.data.held_out])
+        fitting = [i for i, source in enumerate(sources) if self._room(source)]
+        answers = [""] * len(sources)
+        for i, answer in zip(
+            fitting, self._answers(model, [sources[i] for i in fitting], progress), strict=True
+        ):
+            answers[i] = answer
         matches = sum(a == r for a, r in zip(answers, references, strict=True))
-        return {
+        scores = {
             "exact_match": matches / len(references),
             "bleu": sacrebleu.corpus_bleu(answers, [references], tokenize=self.bleu_words).score,
             "chrf": sacrebleu.corpus_chrf(answers, [references]).score,
             "sentences": len(references),
         }
+        too_long = len(sources) - len(fitting)
+        return {**scores, "too_long": too_long} if too_long else scores
 
     def translate(self, model: Model, sentences: Sequence[str]) -> list[str]:
         """The likeliest translation token by token (greedy), a sentence each.
@@ -115,25 +129,40 @@ class PairJob(Job):
         Raises `BadInput` for a sentence the tokenizer can't make or the model can't hold.
         """
         sources = [self._source(sentence) for sentence in sentences]
-        longest = max(map(len, sources), default=0)
-        limit = self.config.model.max_positions
-        if isinstance(model, EncoderDecoder):
-            room = limit - (longest if model.config.memory == "prefix" else 0)
-        else:
-            room = limit - longest
-        if longest > limit or room < 1:
-            raise BadInput(
-                f"a sentence of {longest} tokens leaves no room to answer in a model of "
-                f"max_positions {limit}: split it"
-            )
-        most = max(1, room - 1)
-        decoded = sample(self.scorer(model, most), sources, max_length=most)
-        return [self.tokenizer.decode(answer.tokens) for answer in decoded]
+        for number, source in enumerate(sources, 1):
+            if not self._room(source):
+                raise BadInput(
+                    f"sentence {number} has {len(source)} tokens, which leaves a model of "
+                    f"max_positions {self.config.model.max_positions} no room to answer: split it"
+                )
+        return self._answers(model, sources, silent)
+
+    def _room(self, source: Sequence[int]) -> int:
+        """How many tokens the model may answer a source with; 0 if it can't hold the source."""
+        left = self.config.model.max_positions - len(source)
+        if self._layout == "decoder":
+            return max(0, left + 1)  # the last token of an answer need not be read
+        if self._shares_positions:
+            return max(0, left)
+        return self.config.model.max_positions if left >= 0 else 0
+
+    def _answers(
+        self, model: Model, sources: Sequence[Sequence[int]], progress: Progress
+    ) -> list[str]:
+        rooms = [self._room(source) for source in sources]
+        done = count(1)
+        answers = sample(
+            self.scorer(model, max(rooms, default=1)),
+            sources,
+            max_length=rooms,
+            on_finished=lambda _: progress(next(done), len(sources)),
+        )
+        return [self.tokenizer.decode(answer.tokens) for answer in answers]
 
     def scorer(self, model: Model, max_length: int) -> Scorer:
         """The model as a search sees it."""
         end = self.tokenizer.end_id
-        if isinstance(model, EncoderDecoder):
+        if self._layout == "encoder-decoder":
             begin = self.tokenizer.begin_id
             return EncoderDecoderScorer(
                 model, begin_token=begin, end_token=end, max_length=max_length
@@ -144,8 +173,8 @@ class PairJob(Job):
         """A sentence as the model reads it."""
         if not sentence.strip():
             raise BadInput("an empty sentence can't be translated")
-        ends = self.config.architecture == "encoder-decoder"
-        behind = self.tokenizer.end_id if ends else self.tokenizer.separator_id
+        encoded = self._layout == "encoder-decoder"
+        behind = self.tokenizer.end_id if encoded else self.tokenizer.separator_id
         return [*self.tokenizer.encode(sentence), behind]
 
     def fingerprint(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from unrolled.data.config import DataConfig
 from unrolled.decoding.scorer import pad
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, Encoder, LSTMModel, Model, ModelConfig
-from unrolled.tasks.task import Job, Scores, Task
+from unrolled.models.batch import Batch
+from unrolled.tasks.task import Job, Progress, Scores, Task, silent
 from unrolled.tasks.tokenizing import tokenizer_for
 from unrolled.training.config import RunConfig, TrainingConfig
-from unrolled.training.loop import mean_loss
 
 BUILT_IN = "parity"
 LONGEST = 20
@@ -63,6 +64,11 @@ class Parity(Task):
             raise BadInput("the task parity draws its own strings: leave --data.corpus out")
         if config.model.num_classes != 2:
             raise BadInput("the task parity has two classes: leave --model.num-classes out")
+        if config.model.max_positions < LONGEST:
+            raise BadInput(
+                f"the task parity has strings of up to {LONGEST} bits: --model.max-positions is "
+                f"at least that, not {config.model.max_positions}"
+            )
         return ParityJob(config, tokenizer_for(config.data, folder, lambda: ["01"], "01"))
 
 
@@ -76,7 +82,11 @@ class ParityJob(Job):
         self.train = [line for line in draw(TRAINED, 1, LONGEST, seed=0) if line[0] not in apart]
         # Of the short strings nearly all are in training: only those that are not are held out.
         self.held_out = [line for line in held_out if line[0] in apart]
-        self._validation = list(self._stream(self.held_out[:VALIDATED]).once())
+
+    @cached_property
+    def validation(self) -> list[Batch]:
+        """The first held-out strings."""
+        return list(self._stream(self.held_out[:VALIDATED]).once())
 
     def _stream(self, lines: Sequence[Line]) -> BatchStream[Any]:
         config = self.config
@@ -95,17 +105,15 @@ class ParityJob(Job):
 
     def validate(self, model: Model) -> Scores:
         """Loss a string, in nats, and the share answered right."""
-        return {
-            "validation_loss": mean_loss(model, self._validation),
-            "accuracy": self._accuracy(model, self.held_out[:VALIDATED]),
-        }
+        accuracy = self._accuracy(model, self.held_out[:VALIDATED])
+        return {**super().validate(model), "accuracy": accuracy}
 
     def sample(self, model: Model) -> str:
         """One string and the answer."""
         text = self.held_out[0][0]
         return f"  {text} → {'odd' if self.answers(model, [text])[0] else 'even'}"
 
-    def score(self, model: Model) -> Scores:
+    def score(self, model: Model, progress: Progress = silent) -> Scores:
         """Share answered right on new strings, by length."""
         scores = {f"accuracy_to_{LONGEST}": self._accuracy(model, self.held_out)}
         shortest = LONGEST + 1

@@ -1,8 +1,8 @@
 """English to Pig Latin: real sentences, a rule to find, whole sentences to get right.
 
 A sentence is 3–10 consecutive words of running English, in lower case, with nothing but spaces
-between them in the corpus. Training sentences come from other parts of the corpus than held-out
-ones, and one that occurs in both is not trained on.
+between them in the corpus. Held-out sentences come from other parts of the corpus than those that
+are trained on, and none of them occurs there, not even inside a longer sentence.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache, partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from unrolled.data import open_corpus
@@ -30,9 +30,10 @@ SHORTEST, LONGEST = 3, 10
 CUTS = 10
 """How often a stretch of words is cut into sentences, each time at other places."""
 # A word is letters with nothing but punctuation before the next white space: no part of an
-# identifier, a contraction or a number. Between words stands white space alone, no blank line.
+# identifier, a call, a contraction or a number. Between words stands white space, no blank line.
 WORD = r"[A-Za-z]+(?=[.,;:!?)]*(?:\s|$))"
-STRETCH = re.compile(rf"(?<![^\s(]){WORD}(?:(?:[ \t]+|[ \t]*\n[ \t]*){WORD})+")
+START = r"(?:(?<!\S)|(?<=\s\()|(?<=\A\())"
+STRETCH = re.compile(rf"{START}{WORD}(?:(?:[ \t]+|[ \t]*\n[ \t]*){WORD})+")
 
 
 class PigLatin(Task):
@@ -71,13 +72,14 @@ class PigLatin(Task):
                 f"piglatin makes its own translations of a text, and {data.corpus} holds "
                 f"pairs: `unrolled train pairs --data.corpus {data.corpus}` trains on those"
             )
-        held_out = list(dict.fromkeys(sentences(corpus.documents("validation"), cuts=1)))[:SCORED]
-        apart = frozenset(held_out)
+        apart = dict.fromkeys(sentences(corpus.documents("validation"), cuts=1))
+        for sentence in inner_sentences(corpus.documents("train")):
+            apart.pop(sentence, None)
+        held_out = list(islice(apart, SCORED))
 
         def train() -> Iterator[Pair]:
             for sentence in sentences(corpus.documents("train"), cuts=CUTS):
-                if sentence not in apart:
-                    yield sentence, translate(sentence)
+                yield sentence, translate(sentence)
 
         if not held_out or next(train(), None) is None:
             raise BadInput(
@@ -102,12 +104,24 @@ class PigLatinJob(PairJob):
         return super()._source(" ".join(words))
 
 
+def stretches(document: str) -> Iterator[list[str]]:
+    """The words of each stretch, in lower case."""
+    return (stretch.group().lower().split() for stretch in STRETCH.finditer(document))
+
+
+def inner_sentences(documents: Iterable[str]) -> Iterator[str]:
+    """Every run of words that a sentence of the documents could be or hold."""
+    for words in chain.from_iterable(map(stretches, documents)):
+        for start in range(len(words)):
+            for stop in range(start + SHORTEST, min(start + LONGEST, len(words)) + 1):
+                yield " ".join(words[start:stop])
+
+
 def sentences(documents: Iterable[str], *, cuts: int) -> Iterator[str]:
     """Sentences of the documents, every stretch of words cut `cuts` times; always the same ones."""
     for document in documents:
         generator = random.Random(0)
-        for stretch in STRETCH.finditer(document):
-            words = stretch.group().lower().split()
+        for words in stretches(document):
             for _ in range(cuts if len(words) > SHORTEST else 1):
                 yield from _cut(words, generator)
 

@@ -57,6 +57,11 @@ def train(
     """
     job = find_task(config.task).open(config)
     batches = job.batches()
+    if next(batches.once(), None) is None or not job.validation:
+        raise BadInput(
+            f"{config.data.corpus} leaves nothing to train on, or nothing to hold out: "
+            + (batches.report() or "add text")
+        )
     model = build(config.architecture, job.config.model, seed=config.seed)
     rehearse(batches, config)
     made_by, data = command or sys.argv, job.fingerprint()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,9 +11,17 @@ from typing import Any, ClassVar
 from unrolled.data import BatchStream, Tokenizer
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, Model, ModelConfig
+from unrolled.models.batch import Batch
 from unrolled.training.config import RunConfig
+from unrolled.training.loop import mean_loss
 
 Scores = Mapping[str, float]
+Progress = Callable[[int, int], None]
+"""Told how much is done, and of how much (0: not known)."""
+
+
+def silent(done: int, total: int) -> None:
+    """The progress that nobody watches."""
 
 
 class Job(ABC):
@@ -28,8 +36,9 @@ class Job(ABC):
         """Take the vocabulary's size from the tokenizer; a stated one must be its own."""
         if model.vocab_size not in (0, tokenizer.vocab_size):
             raise BadInput(
-                f"model.vocab_size {model.vocab_size} is not the tokenizer's {tokenizer.vocab_size}"
-                "; leave it out"
+                f"model.vocab_size {model.vocab_size} is not the tokenizer's "
+                f"{tokenizer.vocab_size}: leave it out; in a run folder, the tokenizer is another "
+                "run's"
             )
         return replace(model, vocab_size=tokenizer.vocab_size)
 
@@ -37,16 +46,21 @@ class Job(ABC):
     def batches(self) -> BatchStream[Any]:
         """Training batches, without end."""
 
+    @property
     @abstractmethod
+    def validation(self) -> list[Batch]:
+        """Held-out batches whose loss is followed while training."""
+
     def validate(self, model: Model) -> Scores:
-        """Quick numbers for the log of a run."""
+        """Quick numbers for the log of a run: the loss a target, in nats, on held-out data."""
+        return {"validation_loss": mean_loss(model, self.validation)}
 
     @abstractmethod
     def sample(self, model: Model) -> str:
         """A line or a few that show what the model does now."""
 
     @abstractmethod
-    def score(self, model: Model) -> Scores:
+    def score(self, model: Model, progress: Progress = silent) -> Scores:
         """The task's scores on what was held out."""
 
     def fingerprint(self) -> dict[str, str]:
@@ -75,7 +89,7 @@ class Task(ABC):
     def open(self, config: RunConfig, folder: Path | None = None) -> Job:
         """Open the data; `folder` is a trained run's, whose tokenizer is then used."""
 
-    def check(self, architecture: Architecture) -> None:
+    def check(self, architecture: str) -> None:
         """Raise `BadInput` for an architecture that can't do this task."""
         if architecture not in self.architectures:
             raise BadInput(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property, partial
 from itertools import islice
@@ -15,10 +16,11 @@ from unrolled.data import BatchStream, Tokenizer, masked_batches, open_corpus, t
 from unrolled.data.config import DataConfig
 from unrolled.data.corpus import Split, TextCorpus
 from unrolled.decoding import DecoderScorer, SamplingConfig, sample
+from unrolled.decoding.scorer import device_of
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, Encoder, Model, ModelConfig
 from unrolled.models.batch import Batch
-from unrolled.tasks.task import Job, Scores, Task
+from unrolled.tasks.task import Job, Progress, Scores, Task, silent
 from unrolled.tasks.tokenizing import tokenizer_for
 from unrolled.training.config import RunConfig, TrainingConfig
 from unrolled.training.loop import mean_loss
@@ -90,7 +92,8 @@ class TextJob(Job):
         return self.read()
 
     @cached_property
-    def _validation(self) -> list[Batch]:
+    def validation(self) -> list[Batch]:
+        """The first batches of what is held out."""
         return list(islice(self._stream("validation").once(), VALIDATED))
 
     def _stream(self, split: Split) -> BatchStream[Any]:
@@ -108,27 +111,23 @@ class TextJob(Job):
         }
 
     def batches(self) -> BatchStream[Any]:
-        """Rows packed with pieces of documents. Raises `BadInput` if nothing is held out."""
-        if not self._validation:
-            raise BadInput(
-                f"{self.config.data.corpus} is too short, or too repetitive, to hold a part of it "
-                "out: add text"
-            )
+        """Rows packed with pieces of documents."""
         return self._stream("train")
-
-    def validate(self, model: Model) -> Scores:
-        """Loss a token, in nats, on the first held-out batches."""
-        return {"validation_loss": mean_loss(model, self._validation)}
 
     def sample(self, model: Model) -> str:
         """How the model begins a text; the same draws every time."""
-        prompt = [self.tokenizer.begin_id]
-        answer = self._continue(model, prompt, SHOWN, SamplingConfig(temperature=0.8, top_p=0.95))
+        prompt = self.tokenizer.encode_prompt("")
+        length = min(SHOWN, self._room(prompt))
+        answer = self._continue(model, prompt, length, SamplingConfig(temperature=0.8, top_p=0.95))
         return f"  … {' '.join(answer.split())}"
 
-    def score(self, model: Model) -> Scores:
+    def score(self, model: Model, progress: Progress = silent) -> Scores:
         """Perplexity a token, and bits a byte of UTF-8: comparable between tokenizers."""
-        nats, targets = self._held_out_loss(model)
+        nats, targets = 0.0, 0
+        for number, batch in enumerate(self._stream("validation").once(), 1):
+            nats += mean_loss(model, [batch]) * batch.num_targets
+            targets += batch.num_targets
+            progress(number, 0)
         size = sum(len(text.encode()) for text in self.corpus.documents("validation"))
         return {
             "loss": nats / targets,
@@ -137,13 +136,6 @@ class TextJob(Job):
             "tokens": targets,
             "bytes": size,
         }
-
-    def _held_out_loss(self, model: Model) -> tuple[float, int]:
-        nats, targets = 0.0, 0
-        for batch in self._stream("validation").once():
-            nats += mean_loss(model, [batch]) * batch.num_targets
-            targets += batch.num_targets
-        return nats, targets
 
     def generate(
         self,
@@ -157,13 +149,20 @@ class TextJob(Job):
 
         Raises `BadInput` for a prompt the model has no room behind.
         """
-        tokens = [self.tokenizer.begin_id, *self.tokenizer.encode(prompt)]
-        limit = self.config.model.max_positions
-        if len(tokens) >= limit and self.config.architecture != "lstm":
+        tokens = self.tokenizer.encode_prompt(prompt)
+        room = self._room(tokens)
+        if room < 1:
             raise BadInput(
-                f"the prompt has {len(tokens)} tokens, the model max_positions {limit}: shorten it"
+                f"the prompt has {len(tokens)} tokens, the model max_positions "
+                f"{self.config.model.max_positions}: shorten it"
             )
-        return self._continue(model, tokens, max_tokens, config, seed)
+        return self._continue(model, tokens, min(max_tokens, room), config, seed)
+
+    def _room(self, tokens: Sequence[int]) -> int:
+        """How many tokens may follow; the last need not be read, and an LSTM has no end."""
+        if self.config.architecture == "lstm":
+            return sys.maxsize
+        return self.config.model.max_positions - len(tokens) + 1
 
     def _continue(
         self,
@@ -173,10 +172,8 @@ class TextJob(Job):
         config: SamplingConfig,
         seed: int = 0,
     ) -> str:
-        if self.config.architecture != "lstm":
-            max_tokens = min(max_tokens, self.config.model.max_positions - len(tokens))
         scorer = DecoderScorer(model, end_token=self.tokenizer.end_id, max_length=max_tokens)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator(device_of(model)).manual_seed(seed)
         answer = sample(scorer, [tokens], max_length=max_tokens, config=config, generator=generator)
         return self.tokenizer.decode(answer[0].tokens)
 
@@ -202,12 +199,12 @@ class MaskedJob(TextJob):
         return ""
 
     @torch.no_grad()
-    def score(self, model: Model) -> Scores:
+    def score(self, model: Model, progress: Progress = silent) -> Scores:
         """Perplexity of the hidden tokens, and the share guessed right."""
         assert isinstance(model, Encoder)
         device = next(model.parameters()).device
         nats, right, targets = 0.0, 0, 0
-        for cpu in self._stream("validation").once():
+        for number, cpu in enumerate(self._stream("validation").once(), 1):
             batch = cpu.to(device)
             nats += model.loss(batch).item()
             logits = model(
@@ -218,6 +215,7 @@ class MaskedJob(TextJob):
             )
             right += int((logits.argmax(-1) == batch.targets).sum())
             targets += batch.num_targets
+            progress(number, 0)
         return {
             "loss": nats / targets,
             "perplexity": math.exp(nats / targets),
