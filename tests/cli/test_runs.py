@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ import pytest
 
 from unrolled.cli import COMMANDS, main
 from unrolled.models import load
-from unrolled.models.store import load_file
 
 SMALL = ["--model.num-layers", "1", "--model.hidden-size", "16", "--model.num-heads", "2"]
 QUICK = [*SMALL, "--training.max-steps", "12", "--training.evaluate-every", "6"]
@@ -343,44 +340,6 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "PYTHONPATH": str(Path(__file__).parents[2] / "src"),
 }
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_is_usable_and_goes_on_to_the_same_bits(
-    number: signal.Signals, tmp_path: Path
-) -> None:
-    words = ["sort", *SMALL, "--model.dropout", "0.1", "--training.max-steps", "400"]
-    words += ["--training.evaluate-every", "50"]
-    whole, part = tmp_path / "whole", tmp_path / "part"
-    subprocess.run(
-        [*COMMAND, "train", *words, "--out", str(whole)],
-        env=ENVIRONMENT,
-        check=True,
-        capture_output=True,
-    )
-    started = subprocess.Popen(
-        [*COMMAND, "train", *words, "--out", str(part)],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    metrics = part / "metrics.jsonl"
-    while not metrics.exists() or metrics.read_text().count("\n") < 4:
-        assert started.poll() is None
-        time.sleep(0.01)
-    started.send_signal(number)
-    out, err = started.communicate()
-    assert started.returncode == 130, err
-    assert "Traceback" not in err
-    assert f"unrolled resume {part}" in out
-    assert main(["evaluate", str(part)]) == 0
-    resumed = subprocess.run(
-        [*COMMAND, "resume", str(part)], env=ENVIRONMENT, capture_output=True, text=True
-    )
-    assert resumed.returncode == 0, resumed.stderr
-    a, b = (load_file(run / "model.safetensors") for run in (whole, part))
-    assert all(a[name].equal(b[name]) for name in a)
 
 
 @pytest.mark.parametrize("words", [["tasks"], ["--help"], ["train", "piglatin", "--help"]])

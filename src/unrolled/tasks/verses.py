@@ -16,6 +16,9 @@ from unrolled.tasks.task import Task
 from unrolled.tasks.tokenizing import tokenizer_for
 from unrolled.training.config import RunConfig, TrainingConfig
 
+OWN = "pairs.tsv"
+"""The file that is looked for where none is named."""
+
 
 class Pairs(Task):
     """Translates between the two sides of a pair corpus."""
@@ -35,7 +38,7 @@ class Pairs(Task):
                 hidden_size=192, num_layers=3, num_heads=6, max_positions=256, dropout=0.1
             ),
             data=DataConfig(
-                corpus=self.corpus or "pairs.tsv",
+                corpus=self.corpus or OWN,
                 tokenizer="bpe",
                 vocab_size=4096,
                 tokens_per_batch=4096,
@@ -53,8 +56,8 @@ class Pairs(Task):
         return PairJob(config, tokenizer, read)
 
     def _read(self, data: DataConfig) -> PairData:
-        if not data.corpus:
-            raise BadInput("name the file with your pairs: --data.corpus pairs.tsv")
+        if data.corpus == OWN and not Path(OWN).exists():
+            raise BadInput("name the file with your pairs: --data.corpus FILE.tsv")
         corpus = open_corpus(data.corpus, holdout=data.holdout)
         if not isinstance(corpus, PairCorpus):
             raise BadInput(
