@@ -237,7 +237,7 @@ class Reached(Exception):
 
 def validate(self, model, plain=piglatin.PigLatinJob.validate):
     values = dict(plain(self, model))
-    pairs = self.held_out[:200]
+    pairs = self.data.held_out[:200]
     answers = self.translate(model, [source for source, _ in pairs])
     match = sum(a == target for a, (_, target) in zip(answers, pairs)) / len(pairs)
     print(f"  {time.perf_counter() - start:5.0f} s  exact match {match:.3f} of 200", flush=True)

@@ -18,4 +18,4 @@ def test_the_examples_of_the_page_run_in_order_and_print_what_they_say(
     printed = capsys.readouterr().out
     assert "[('good day', 'goeden dag'), ('thank you', 'dank je')]" in printed
     assert "read 2 pairs; skipped 2 lines: 1 without a tab, 1 with an empty side" in printed
-    assert names["state"] == {"epoch": 0, "window": 0, "batch": 3}
+    assert names["state"] == {"epoch": 0, "window": 0, "batch": 3, "windows": 1}
