@@ -19,6 +19,7 @@ from collections.abc import Callable
 import highspy
 import numpy as np
 
+from timing import interleaved
 from unrolled.neurons import Separable, TruthTable, count, separate
 from unrolled.neurons.batch import separate_batch
 from unrolled.neurons.count import enumerate_classes
@@ -123,26 +124,32 @@ def four_inputs(rounds: int) -> None:
             contestants[name] = (make(), 256)
         except ImportError as missing:
             print(f"{name} left out: {missing}")
-    rng = np.random.default_rng(0)
     known = separate_batch(everything).separable
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    separable: dict[str, list[float]] = {name: [] for name in contestants}
     wrong = dict.fromkeys(contestants, 0)
-    for _ in range(rounds):
-        # 3% of the functions are threshold functions, so those are timed by themselves as well.
-        of_all, of_threshold = rng.permutation(FUNCTIONS), rng.permutation(np.flatnonzero(known))
-        for name, (decide, size) in contestants.items():
-            for kept, chosen in ((times, of_all[:size]), (separable, of_threshold[:size])):
-                started = time.perf_counter()
-                answers = decide(everything[chosen])
-                kept[name].append((time.perf_counter() - started) / len(chosen))
-                wrong[name] += int((np.array(answers) != known[chosen]).sum())
+    rng = np.random.default_rng(0)
+
+    def job(name: str, functions: np.ndarray) -> Callable[[], float]:
+        decide, size = contestants[name]
+
+        def work() -> float:
+            chosen = rng.permutation(functions)[:size]
+            answers = decide(everything[chosen])
+            wrong[name] += int((np.array(answers) != known[chosen]).sum())
+            return len(chosen)
+
+        return work
+
+    # 3% of the functions are threshold functions, so those are timed by themselves as well.
+    microseconds = {}
+    for functions in (np.arange(FUNCTIONS), np.flatnonzero(known)):
+        rates = interleaved({name: job(name, functions) for name in contestants}, rounds=rounds)
+        for name, values in rates.items():
+            microseconds.setdefault(name, []).append(1e6 / statistics.median(values))
     print(f"\nfour inputs: microseconds a function, median of {rounds} rounds")
     print(f"  {'':<30} all functions   threshold functions only   wrong answers")
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    for name, value in medians.items():
-        own = statistics.median(separable[name])
-        print(f"  {name:<30} {value * 1e6:13.2f}   {own * 1e6:24.2f}   {wrong[name]:13}")
+    for name, (of_all, of_threshold) in microseconds.items():
+        print(f"  {name:<30} {of_all:13.2f}   {of_threshold:24.2f}   {wrong[name]:13}")
+    medians = {name: values[0] / 1e6 for name, values in microseconds.items()}
     whole = medians["  with a checked receipt each"] * FUNCTIONS
     print(f"  all {FUNCTIONS:,} decided, each receipt made and checked: {whole:.2f} s")
     for peer in ("linprog", "z3"):

@@ -88,3 +88,11 @@ def test_the_same_seed_draws_the_same_weights_and_another_does_not() -> None:
     weights = [build("decoder", config, seed=seed).stack.embedding.weight for seed in (1, 1, 2)]
     assert weights[0].equal(weights[1])
     assert not weights[0].equal(weights[2])
+
+
+@pytest.mark.parametrize("architecture", ["decoder", "encoder", "encoder-decoder", "lstm"])
+def test_a_model_without_a_vocabulary_or_beyond_all_memory_is_refused(architecture: str) -> None:
+    with pytest.raises(BadInput, match="vocab_size must be at least 1"):
+        build(architecture, ModelConfig(vocab_size=0))
+    with pytest.raises(BadInput, match="hidden_size 40000000"):
+        build(architecture, ModelConfig(vocab_size=10**9, hidden_size=40_000_000))

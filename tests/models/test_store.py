@@ -87,13 +87,26 @@ def test_missing_weights_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"architecture": "rnn"}, {"model": 3}, {"model": {"depth": 1}}, {"model": None}]
+    "change",
+    [
+        {"architecture": "rnn"},
+        {"architecture": ["rnn"]},
+        {"model": 3},
+        {"model": {"depth": 1}},
+        {"model": None},
+    ],
 )
 def test_a_config_without_a_model_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     make_run(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     write_json(tmp_path / "config.json", {**config, **change})
     with pytest.raises(BadInput, match=r"config\.json"):
+        load(tmp_path)
+
+
+def test_a_config_nested_beyond_reading_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(BadInput, match=r"config\.json can't be read"):
         load(tmp_path)
 
 

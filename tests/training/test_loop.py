@@ -6,12 +6,14 @@ import math
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from unrolled.errors import BadInput
 from unrolled.models import ModelConfig, build
 from unrolled.models.batch import IGNORED, Batch
 from unrolled.training import Diverged, Trainer, TrainingConfig, mean_loss
@@ -67,7 +69,6 @@ def run(
     **options: Any,
 ) -> Trainer:
     """Train a few steps and return the trainer."""
-    from dataclasses import replace
 
     folder.mkdir(exist_ok=True)
     model = build(architecture, replace(CONFIG, dropout=dropout), seed=0)
@@ -237,3 +238,12 @@ def test_mean_loss_leaves_the_model_in_its_mode_and_weighs_by_targets() -> None:
     expected = sum(sums) / sum(batch.num_targets for batch in batches)
     assert mean_loss(model, batches) == pytest.approx(expected)
     assert model.training
+
+
+def test_batches_that_have_nothing_to_predict_are_no_divergence(tmp_path: Path) -> None:
+    batches = Repeated(1)
+    batches.batches = [
+        replace(batch, targets=torch.full_like(batch.targets, IGNORED)) for batch in batches.batches
+    ]
+    with pytest.raises(BadInput, match="step 1 have nothing to predict"):
+        run(tmp_path, batches=batches)

@@ -87,6 +87,13 @@ def test_the_rate_rises_over_the_warm_up_and_falls_along_a_line() -> None:
     assert rates[100] == pytest.approx(0.2)
 
 
+def test_the_rate_peaks_where_the_warm_up_ends_a_little_below_the_stated_one() -> None:
+    config = TrainingConfig(max_steps=100, warmup_steps=10, learning_rate=1.0)
+    rates = [learning_rate(config, step, step / 100) for step in range(100)]
+    assert rates.index(max(rates)) == 9
+    assert max(rates) == pytest.approx(0.91)
+
+
 def test_the_cosine_is_half_way_down_half_way_through() -> None:
     config = TrainingConfig(schedule="cosine", warmup_steps=0, learning_rate=1.0)
     assert learning_rate(config, 50, 0.0) == pytest.approx(1.0)

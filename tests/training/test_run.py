@@ -10,7 +10,7 @@ import pytest
 
 from unrolled.data import SymbolTokenizer
 from unrolled.data.config import DataConfig
-from unrolled.errors import BadInput
+from unrolled.errors import BadInput, WorkFailed
 from unrolled.models import ModelConfig
 from unrolled.training import RunConfig, TrainingConfig
 from unrolled.training.draw import draw_loss
@@ -166,3 +166,57 @@ def test_changed_data_is_refused_by_name_and_another_machine_is_told(tmp_path: P
     assert len(changed) == 2
     assert "Z80" in changed[0]
     assert "1.0" in changed[1]
+
+
+def test_a_place_where_nothing_can_be_written_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / ("x" * 300), tmp_path / "file" / "run", Path("/proc/run")):
+        with pytest.raises(WorkFailed, match="can't write"):
+            make(place)
+    with pytest.raises(WorkFailed, match="can't write"):
+        RunLog(tmp_path / "file")
+
+
+def test_a_run_that_can_not_be_taken_away_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "run")
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(WorkFailed, match="Permission denied"):
+        make(tmp_path / "run", overwrite=True)
+
+
+class FullDisk:
+    """A file on a disk that has filled up."""
+
+    def write(self, text: str = "") -> int:
+        raise OSError(28, "No space left on device")
+
+    flush = close = write
+
+
+def log_to_a_full_disk(folder: Path, *, write: bool) -> None:
+    with RunLog(folder) as log:
+        log.file.close()
+        log.file = FullDisk()  # type: ignore[assignment]
+        if write:
+            log.write(1, {"loss": 1.0})
+
+
+@pytest.mark.parametrize(("write", "named"), [(True, r"metrics\.jsonl"), (False, "write")])
+def test_a_full_disk_is_told_once_and_in_a_line(tmp_path: Path, write: bool, named: str) -> None:
+    with pytest.raises(WorkFailed, match=f"can't .*{named}"):
+        log_to_a_full_disk(tmp_path, write=write)
+
+
+def test_a_picture_that_can_not_be_drawn_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        log.write(1, {"loss": 1.0})
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(WorkFailed, match=r"loss\.png"):
+        draw_loss(tmp_path, tmp_path / "none" / "loss.png")
+    assert sorted(tmp_path.iterdir()) == before

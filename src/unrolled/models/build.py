@@ -25,7 +25,8 @@ ARCHITECTURES: dict[str, type[Decoder | Encoder | EncoderDecoder | LSTMModel]] =
 def build(architecture: str, config: ModelConfig, *, seed: int = 0) -> Model:
     """A new model; the same seed gives the same weights.
 
-    Raises `BadInput` for an unknown architecture, and for classes asked of a model that has none.
+    Raises `BadInput` for an unknown architecture, for classes asked of a model that has none, and
+    for sizes that the memory can't hold.
     """
     if architecture not in ARCHITECTURES:
         raise BadInput(
@@ -36,6 +37,15 @@ def build(architecture: str, config: ModelConfig, *, seed: int = 0) -> Model:
             f"model.num_classes {config.num_classes} needs an encoder or an lstm, "
             f"not {architecture!r}"
         )
-    model = ARCHITECTURES[architecture](config)
+    if config.vocab_size < 1:
+        raise BadInput("model.vocab_size must be at least 1; 0 needs a tokenizer to take it from")
+    try:
+        model = ARCHITECTURES[architecture](config)
+    except (RuntimeError, MemoryError) as error:  # PyTorch's word for no memory is RuntimeError
+        reason = str(error).partition("\n")[0]
+        raise BadInput(
+            f"a model of hidden_size {config.hidden_size}, vocab_size {config.vocab_size} and "
+            f"max_positions {config.max_positions} can't be built here: {reason}"
+        ) from None
     initialise(model, torch.Generator().manual_seed(seed), config.num_layers)
     return model

@@ -27,10 +27,6 @@ class Stack(nn.Module):
 
     def __init__(self, config: ModelConfig, *, cross: bool = False) -> None:
         super().__init__()
-        if config.vocab_size < 1:
-            raise BadInput(
-                "model.vocab_size must be at least 1; 0 needs a tokenizer to take it from"
-            )
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         if config.positions == "learned":

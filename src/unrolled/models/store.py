@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,15 @@ FORMAT = 1
 """Number of the run folder's layout; readers accept this and what came before."""
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Work on a file or folder; what the system refuses is `WorkFailed` with the path."""
+    try:
+        yield
+    except OSError as error:
+        raise WorkFailed(f"can't write {path}: {error}") from error
 
 
 def write_atomically(path: Path, write: Any) -> None:
@@ -90,7 +101,7 @@ def read_config(run: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(f"{run} is not a run folder: it has no {CONFIG}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path} can't be read: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("format"), int):
         raise BadInput(f"{path} is not a run's config: it has no format number")
@@ -105,7 +116,7 @@ def read_config(run: Path) -> dict[str, Any]:
 def model_config(config: dict[str, Any], path: Path) -> tuple[str, ModelConfig]:
     """The architecture and the model's part of a run's config; an unknown key is an error."""
     architecture, fields = config.get("architecture"), config.get("model")
-    if architecture not in ARCHITECTURES or not isinstance(fields, dict):
+    if architecture not in list(ARCHITECTURES) or not isinstance(fields, dict):
         raise BadInput(f"{path} names no architecture of {', '.join(ARCHITECTURES)} with a model")
     try:
         return architecture, ModelConfig(**fields)

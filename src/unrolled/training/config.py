@@ -27,7 +27,8 @@ class TrainingConfig:
     """Stop after so many minutes, with the learning rate falling to its end by then; 0: no limit.
     A run that ends by the clock is not repeatable to the bit."""
     learning_rate: float = 3e-3
-    """Highest learning rate."""
+    """Learning rate that the warm-up rises towards; the fall has begun by then, so the highest that
+    is used is a little below it."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """AdamW (Loshchilov and Hutter 2019), or Muon (Jordan et al. 2024) for the matrices inside the
     blocks and AdamW for the rest."""
@@ -36,7 +37,7 @@ class TrainingConfig:
     warmup_steps: int = 100
     """Steps in which the learning rate rises from 0."""
     final_fraction: float = 0.0
-    """Learning rate at the end, as a share of the highest."""
+    """Learning rate at the end, as a share of learning_rate."""
     weight_decay: float = 0.1
     """Decay of matrices (not of norms, biases and embeddings)."""
     beta2: float = 0.98

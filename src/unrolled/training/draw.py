@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from unrolled.models.store import write_atomically
 from unrolled.training.log import read_metrics
 
 
@@ -28,4 +29,5 @@ def draw_loss(folder: Path, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:
         axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    kind = path.suffix.removeprefix(".")
+    write_atomically(path, lambda part: figure.savefig(part, format=kind, dpi=150))

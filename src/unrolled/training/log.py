@@ -21,6 +21,7 @@ from rich.progress import (
 )
 
 from unrolled.errors import BadInput, WorkFailed
+from unrolled.models.store import writing
 
 FORMAT = 1
 METRICS = "metrics.jsonl"
@@ -38,8 +39,9 @@ class RunLog:
 
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self.folder = folder
-        self.events = SummaryWriter(str(folder / EVENTS))
-        self.file = (folder / METRICS).open("a", encoding="utf-8")
+        with writing(folder):
+            self.events = SummaryWriter(str(folder / EVENTS))
+            self.file = (folder / METRICS).open("a", encoding="utf-8")
         if self.file.tell() == 0:
             self._append({"format": FORMAT})
         self.bar = Progress(
@@ -66,8 +68,14 @@ class RunLog:
         trace: TracebackType | None,
     ) -> None:
         self.bar.stop()
-        self.events.close()
-        self.file.close()
+        try:
+            with writing(self.folder):
+                self.events.close()
+                self.file.close()
+        except WorkFailed:
+            # A full disk is said once, by whatever met it first.
+            if error is None:
+                raise
 
     def advance(self, step: int, max_steps: int, shown: str) -> None:
         """Move the bar."""
@@ -78,8 +86,9 @@ class RunLog:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Record numbers of a step."""
         self._append({"step": step, **values})
-        for name, value in values.items():
-            self.events.add_scalar(name, value, step)
+        with writing(self.folder / EVENTS):
+            for name, value in values.items():
+                self.events.add_scalar(name, value, step)
 
     def length(self) -> int:
         """Bytes of metrics.jsonl so far."""
@@ -104,11 +113,9 @@ class RunLog:
         self.console.print(text, markup=False)
 
     def _append(self, row: Mapping[str, Any]) -> None:
-        try:
+        with writing(self.folder / METRICS):
             self.file.write(json.dumps(row) + os.linesep)
             self.file.flush()
-        except OSError as error:
-            raise WorkFailed(f"can't write {self.folder / METRICS}: {error}") from error
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

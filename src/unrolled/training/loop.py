@@ -156,6 +156,8 @@ class Trainer:
         rate = learning_rate(self.config, self.step, self._progress())
         batches = [next(self.batches).to(self.device) for _ in range(self.config.accumulate)]
         targets = sum(batch.num_targets for batch in batches)
+        if not targets:
+            raise BadInput(f"the batches of step {self.step + 1} have nothing to predict")
         total = 0.0
         for batch in batches:
             with autocast(self.precision, self.device):

@@ -75,8 +75,9 @@ def split(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
 def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
     """The rate of step `step` (from 0), when a share `progress` of the run is over.
 
-    A linear rise over the warm-up, then a fall to `final_fraction` at progress 1: along a line, or
-    along half a cosine (Loshchilov and Hutter 2017, equation 5).
+    A linear rise over the warm-up times a fall, from the first step on, to `final_fraction` at
+    progress 1: along a line, or along half a cosine (Loshchilov and Hutter 2017, equation 5). The
+    product stays below the stated rate: a warm-up of a tenth of the run peaks at 0.9 of it.
     """
     rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
     progress = min(1.0, max(0.0, progress))

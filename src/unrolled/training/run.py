@@ -22,8 +22,8 @@ from pathlib import Path
 import torch
 
 from unrolled.data import Tokenizer
-from unrolled.errors import BadInput, WorkFailed
-from unrolled.models.store import CONFIG, WEIGHTS, read_config, write_json
+from unrolled.errors import BadInput
+from unrolled.models.store import CONFIG, WEIGHTS, read_config, write_json, writing
 from unrolled.training.checkpoint import FOLDER
 from unrolled.training.config import RunConfig
 from unrolled.training.log import EVENTS, METRICS
@@ -46,8 +46,20 @@ def create(
     """Make a run's folder and write down all that is known before training.
 
     `data` are the hashes of the files that are trained on. Raises `BadInput` if something stands
-    there already; `overwrite` replaces a run, and nothing but a run.
+    there already; `overwrite` replaces a run, and nothing but a run. Raises `WorkFailed` where the
+    system lets nothing be written.
     """
+    with writing(folder):
+        _make_room(folder, overwrite=overwrite)
+        folder.mkdir(parents=True, exist_ok=True)
+        tokenizer.save(folder)
+    write_json(folder / ENVIRONMENT, {**environment(command), "data": dict(data)})
+    # Last: a folder with a config is a run that can be resumed.
+    write_json(folder / CONFIG, config.to_json())
+
+
+def _make_room(folder: Path, *, overwrite: bool) -> None:
+    """See that nothing stands at a run's place, or with `overwrite` take away the run there."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         if not overwrite:
             raise BadInput(
@@ -56,14 +68,6 @@ def create(
         if not folder.is_dir():
             raise BadInput(f"{folder} is no folder: --overwrite replaces a run, and only a run")
         clear(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(folder)
-    except OSError as error:
-        raise WorkFailed(f"can't write the run folder {folder}: {error}") from error
-    write_json(folder / ENVIRONMENT, {**environment(command), "data": dict(data)})
-    # Last: a folder with a config is a run that can be resumed.
-    write_json(folder / CONFIG, config.to_json())
 
 
 def clear(folder: Path) -> None:
