@@ -82,9 +82,19 @@ def test_a_name_that_no_file_can_have_is_one_line(words: list[str], capsys: Any)
 
 def test_a_model_that_no_memory_holds_is_one_line(tmp_path: Path, capsys: Any) -> None:
     huge = ["--model.hidden-size", 8_000_000, "--model.num-heads", 1]
-    said = ended(capsys, 1, "train", "sort", *huge, "--out", tmp_path / "run")
-    assert "out of memory" in said
+    said = ended(capsys, 2, "train", "sort", *huge, "--out", tmp_path / "run")
+    assert "hidden_size 8000000" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_memory_that_runs_out_in_the_middle_is_one_line(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def large(*_: object) -> None:
+        torch.empty(1 << 50)  # PyTorch's own complaint
+
+    monkeypatch.setattr(PairJob, "score", large)
+    assert "out of memory" in ended(capsys, 1, "evaluate", trained)
 
 
 def test_another_failure_is_not_taken_for_a_lack_of_memory(
