@@ -52,7 +52,7 @@ class PigLatin(Task):
             model=ModelConfig(hidden_size=64, num_layers=4, num_heads=4, max_positions=256),
             data=DataConfig(corpus="pydocs", tokenizer="symbols", tokens_per_batch=4096, holdout=5),
             training=TrainingConfig(
-                max_steps=2000, optimizer="muon", learning_rate=1e-2, evaluate_every=200
+                max_steps=3000, optimizer="muon", learning_rate=1e-2, evaluate_every=200
             ),
         )
 
