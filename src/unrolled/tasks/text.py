@@ -15,8 +15,10 @@ import torch
 from unrolled.data import BatchStream, Tokenizer, masked_batches, open_corpus, text_batches
 from unrolled.data.config import DataConfig
 from unrolled.data.corpus import Split, TextCorpus
-from unrolled.decoding import DecoderScorer, SamplingConfig, sample
+from unrolled.decoding import DecoderScorer, SamplingConfig, Scorer, sample
+from unrolled.decoding.processors import LogitProcessor
 from unrolled.decoding.scorer import device_of
+from unrolled.decoding.streaming import TextStream
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, Encoder, Model, ModelConfig
 from unrolled.models.batch import Batch
@@ -144,19 +146,32 @@ class TextJob(Job):
         max_tokens: int,
         config: SamplingConfig,
         seed: int = 0,
+        *,
+        processors: Sequence[LogitProcessor] = (),
+        stop_strings: Sequence[str] = (),
+        show: Callable[[str], object] | None = None,
     ) -> str:
-        """A continuation of the prompt.
+        """A continuation of the prompt, up to the first of the stop strings.
 
-        Raises `BadInput` for a prompt the model has no room behind.
+        `show` is given the text as it comes. Raises `BadInput` for a prompt the model has no room
+        behind.
         """
-        tokens = self.tokenizer.encode_prompt(prompt)
+        tokens, room = self.prompt(prompt)
+        stream = TextStream(stop_strings, show)
+        return self._continue(
+            model, tokens, min(max_tokens, room), config, seed, processors, stream
+        )
+
+    def prompt(self, text: str) -> tuple[list[int], int]:
+        """A prompt's tokens, and how many may follow. Raises `BadInput` where none may."""
+        tokens = self.tokenizer.encode_prompt(text)
         room = self._room(tokens)
         if room < 1:
             raise BadInput(
                 f"the prompt has {len(tokens)} tokens, the model max_positions "
                 f"{self.config.model.max_positions}: shorten it"
             )
-        return self._continue(model, tokens, min(max_tokens, room), config, seed)
+        return tokens, room
 
     def _room(self, tokens: Sequence[int]) -> int:
         """How many tokens may follow; the last need not be read, and an LSTM has no end."""
@@ -171,11 +186,24 @@ class TextJob(Job):
         max_tokens: int,
         config: SamplingConfig,
         seed: int = 0,
+        processors: Sequence[LogitProcessor] = (),
+        stream: TextStream | None = None,
     ) -> str:
-        scorer = DecoderScorer(model, end_token=self.tokenizer.end_id, max_length=max_tokens)
-        generator = torch.Generator(device_of(model)).manual_seed(seed)
-        answer = sample(scorer, [tokens], max_length=max_tokens, config=config, generator=generator)
-        return self.tokenizer.decode(answer[0].tokens)
+        stream = stream or TextStream()
+        sample(
+            self.scorer(model, max_tokens),
+            [tokens],
+            max_length=max_tokens,
+            config=config,
+            generator=torch.Generator(device_of(model)).manual_seed(seed),
+            processors=processors,
+            on_token=lambda _, token: stream.feed(self.tokenizer.decode_bytes([token])),
+        )
+        return stream.close()
+
+    def scorer(self, model: Model, max_length: int) -> Scorer:
+        """The model as a search sees it."""
+        return DecoderScorer(model, end_token=self.tokenizer.end_id, max_length=max_length)
 
     def fingerprint(self) -> dict[str, str]:
         """Hashes of the corpus's files."""
