@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from unrolled.neurons import Inseparable, Separable, TruthTable, network, separate
+from unrolled.receipts import Receipt
+from unrolled.tasks.piglatin_rule import translate
 
 Document = dict[str, Any]
 
@@ -257,7 +259,65 @@ def separated(question: tuple[str, bool], kind: type) -> Document | None:
     return answer.receipt().document() if isinstance(answer, kind) else None
 
 
+# --- exact matches: counted one by one, Pig Latin by the task's own rule --------------------------
+
+
+def matches_hold(document: Document) -> bool:
+    given, evidence = document["given"], document["evidence"]
+    sources = given["sources"]
+    by_rule = set(given) == {"sources", "task"}
+    if by_rule:
+        assert given["task"] == "piglatin"
+        references = [translate(source) for source in sources]
+    else:
+        assert set(given) == {"sources", "references"}
+        references = given["references"]
+    assert set(evidence) == {"predictions"}
+    predictions = evidence["predictions"]
+    assert all(isinstance(column, list) for column in (sources, references, predictions))
+    assert all(isinstance(text, str) for text in (*sources, *references, *predictions))
+    count = 0
+    for i in range(len(sources)):
+        count += references[i] == predictions[i]
+    assert len(references) == len(predictions) == len(sources) > 0
+    assert document["answer"] == {"matches": count, "of": len(sources)}
+    assert whole(*document["answer"].values())
+    what = "the Pig Latin of their sources" if by_rule else "their references"
+    return document["claim"] == (
+        f"{count} of {len(sources)} predictions are letter for letter {what}."
+    )
+
+
+def evaluated(question: tuple[bool, list[tuple[str, int]]]) -> Document:
+    """Sentences, each translated rightly, by a neighbour of the right answer, or not at all."""
+    by_rule, rows = question
+    sources = [source for source, _ in rows]
+    references = [translate(source) for source in sources]
+    predictions = [(r, r + "y", "", s)[way] for r, (s, way) in zip(references, rows, strict=True)]
+    count = sum(way == 0 for _, way in rows)
+    rest = {"task": "piglatin"} if by_rule else {"references": references}
+    answer = {"matches": count, "of": len(rows)}
+    evidence = {"predictions": predictions}
+    receipt = Receipt.prove(
+        "evaluation.exact_match", {"sources": sources, **rest}, answer, evidence
+    )
+    return receipt.document()
+
+
+def sentences() -> st.SearchStrategy[str]:
+    words = st.text("aeyquxst", min_size=1, max_size=5)
+    return st.lists(words, min_size=1, max_size=3).map(" ".join)
+
+
 ATTACKS: dict[str, Attack] = {
+    "evaluation.exact_match": Attack(
+        st.tuples(
+            st.booleans(),
+            st.lists(st.tuples(sentences(), st.integers(0, 3)), min_size=1, max_size=4),
+        ),
+        evaluated,
+        matches_hold,
+    ),
     "neuron.separable": Attack(
         st.tuples(tables(), st.booleans()), lambda q: separated(q, Separable), separable_holds
     ),

@@ -43,6 +43,8 @@ MAX_MULTIPLIERS = 50_000  # and nodes, in a proof of minimality
 MAX_FRACTION_DIGITS = 60  # above and below the line
 MAX_EVALUATIONS = 2**23  # rows times neurons of a network
 
+MAX_LETTERS = 2**20  # of sentences whose translations are worked out here
+
 
 class Malformed(ValueError):
     """The file isn't a receipt this checker reads."""
@@ -559,7 +561,68 @@ def odd_cycle(table: str, value: Any, symbol: str, path: str) -> None:
             raise Refuted(at(f"{path}[{k}]", f"row {a} + row {b} isn't row {u} + row {v}"))
 
 
+# --- evaluation ----------------------------------------------------------------------------------
+
+
+def check_exact_match(given: Any, answer: Any, evidence: Any) -> str:
+    """So many of the predictions are, letter for letter, what they should be: they are counted.
+
+    What they should be stands in the file as references, or is worked out here from the sources
+    where the task has a rule (`pig_latin`). What made the predictions isn't known to this file.
+    """
+    by_rule = "task" in given
+    keys(given, "given", {"sources", "task" if by_rule else "references"})
+    sources = texts(given["sources"], "given.sources")
+    if by_rule:
+        if given["task"] != "piglatin":
+            raise Malformed('given.task: the only task with a rule here is "piglatin"')
+        references = [pig_latin(s, f"given.sources[{i}]") for i, s in enumerate(sources)]
+    else:
+        references = texts(given["references"], "given.references", len(sources))
+    keys(evidence, "evidence", {"predictions"})
+    predictions = texts(evidence["predictions"], "evidence.predictions", len(sources))
+    keys(answer, "answer", {"matches", "of"})
+    claimed = integer(answer["matches"], "answer.matches", 0, MAX_VALUES)
+    of = integer(answer["of"], "answer.of", 0, MAX_VALUES)
+    if of != len(sources):
+        raise Refuted(f"answer.of: says {of}; there are {len(sources)} sources")
+    matches = sum(map(str.__eq__, predictions, references))
+    if claimed != matches:
+        raise Refuted(f"answer.matches: says {claimed}; {matches} of the predictions match")
+    what = "the Pig Latin of their sources" if by_rule else "their references"
+    return f"{matches} of {of} predictions are letter for letter {what}."
+
+
+def texts(value: Any, path: str, length: int | None = None) -> list[str]:
+    """A list of texts, as many as there should be; together within the budget of letters."""
+    if type(value) is not list or not value:
+        raise Malformed(at(path, "expected a list of at least one text"))
+    if length is not None and len(value) != length:
+        raise Malformed(at(path, f"expected {length} entries, got {len(value)}"))
+    for index, item in enumerate(value):
+        if type(item) is not str:
+            raise Malformed(at(f"{path}[{index}]", f"expected text, got {describe(item)}"))
+    if sum(map(len, value)) > MAX_LETTERS:
+        raise Malformed(at(path, f"more than {MAX_LETTERS:,} letters"))
+    return value
+
+
+PIG_LATIN_WORD = re.compile("(y?(?:qu|[bcdfghjklmnpqrstvwxz])*+)([a-z]*)")
+
+
+def pig_latin(sentence: str, path: str) -> str:
+    """Each word's leading consonants go behind a hyphen with "ay"; a word without gets "way".
+
+    "qu" goes together; y is a consonant where it begins the word, a vowel elsewhere.
+    """
+    if not re.fullmatch("[a-z]++(?: [a-z]++)*+", sentence):
+        raise Malformed(at(path, "expected words of a to z with one space between them"))
+    words = [PIG_LATIN_WORD.fullmatch(word) for word in sentence.split(" ")]
+    return " ".join([f"{m[2]}-{m[1] or 'w'}ay" for m in words if m])
+
+
 CHECKS: dict[str, Callable[[Any, Any, Any], str]] = {
+    "evaluation.exact_match": check_exact_match,
     "neuron.inseparable": check_inseparable,
     "neuron.network": check_network,
     "neuron.separable": check_separable,

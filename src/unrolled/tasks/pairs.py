@@ -18,6 +18,7 @@ from unrolled.decoding import DecoderScorer, EncoderDecoderScorer, Scorer, sampl
 from unrolled.errors import BadInput
 from unrolled.models import Model
 from unrolled.models.batch import Batch
+from unrolled.receipts import Receipt
 from unrolled.tasks.task import Job, Progress, Scores, silent
 from unrolled.training.config import RunConfig
 
@@ -105,23 +106,46 @@ class PairJob(Job):
 
         A sentence that the model is too short for counts as wrong; "too_long" says how many were.
         """
+        return self.scores_of(self.predictions(model, progress))
+
+    def predictions(self, model: Model, progress: Progress = silent) -> list[str]:
+        """A translation of each held-out sentence; "" for one that the model is too short for."""
         sources = [self._source(source) for source, _ in self.data.held_out]
-        references = [target for _, target in self.data.held_out]
         fitting = [i for i, source in enumerate(sources) if self._room(source)]
-        answers = [""] * len(sources)
-        for i, answer in zip(
-            fitting, self._answers(model, [sources[i] for i in fitting], progress), strict=True
-        ):
-            answers[i] = answer
-        matches = sum(a == r for a, r in zip(answers, references, strict=True))
+        answers = self._answers(model, [sources[i] for i in fitting], progress)
+        found = dict(zip(fitting, answers, strict=True))
+        return [found.get(i, "") for i in range(len(sources))]
+
+    def scores_of(self, predictions: Sequence[str]) -> Scores:
+        """The scores of such predictions."""
+        references = [target for _, target in self.data.held_out]
+        matches = sum(a == r for a, r in zip(predictions, references, strict=True))
+        bleu = sacrebleu.corpus_bleu(predictions, [references], tokenize=self.bleu_words)
         scores = {
             "exact_match": matches / len(references),
-            "bleu": sacrebleu.corpus_bleu(answers, [references], tokenize=self.bleu_words).score,
-            "chrf": sacrebleu.corpus_chrf(answers, [references]).score,
+            "bleu": bleu.score,
+            "chrf": sacrebleu.corpus_chrf(predictions, [references]).score,
             "sentences": len(references),
         }
-        too_long = len(sources) - len(fitting)
+        too_long = sum(not self._room(self._source(source)) for source, _ in self.data.held_out)
         return {**scores, "too_long": too_long} if too_long else scores
+
+    def receipt(self, predictions: Sequence[str]) -> Receipt:
+        """How many of the predictions match, with all that is needed to count again."""
+        right = sum(a == r for a, (_, r) in zip(predictions, self.data.held_out, strict=True))
+        return Receipt.prove(
+            "evaluation.exact_match",
+            self._question(),
+            {"matches": right, "of": len(predictions)},
+            {"predictions": list(predictions)},
+        )
+
+    def _question(self) -> dict[str, Any]:
+        """What was asked, and what would have been right."""
+        return {
+            "sources": [source for source, _ in self.data.held_out],
+            "references": [target for _, target in self.data.held_out],
+        }
 
     def translate(self, model: Model, sentences: Sequence[str]) -> list[str]:
         """The likeliest translation token by token (greedy), a sentence each.
