@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.decoding.test_scorer import ORDERS
 from tests.models.test_values import VOCAB, close, draw, random_model, tiny
 from transformers import (
     BartConfig,
@@ -44,7 +45,7 @@ def follows_its_rows(scorer: Scorer, alone: Alone, sources: Sequence[list[int]])
     """Rows dropped, doubled and reordered continue their parents, with the right numbers."""
     state, log_probs = scorer.start(sources)
     rows: list[tuple[list[int], list[int]]] = [(list(source), []) for source in sources]
-    for step, parents in enumerate(([0, 1, 2], [2, 0, 0, 1, 2], [4, 3, 1], [0], [0, 0])):
+    for step, parents in enumerate(ORDERS[:8]):
         for (source, tokens), scored in zip(rows, log_probs, strict=True):
             close(scored, alone(source, tokens))
         new = torch.randint(

@@ -15,6 +15,7 @@ import sacrebleu
 
 from unrolled.data import BatchStream, Tokenizer, pair_batches
 from unrolled.decoding import DecoderScorer, EncoderDecoderScorer, Scorer, sample
+from unrolled.decoding.processors import LogitProcessor
 from unrolled.errors import BadInput
 from unrolled.models import Model
 from unrolled.models.batch import Batch
@@ -147,11 +148,17 @@ class PairJob(Job):
             "references": [target for _, target in self.data.held_out],
         }
 
-    def translate(self, model: Model, sentences: Sequence[str]) -> list[str]:
+    def translate(
+        self, model: Model, sentences: Sequence[str], processors: Sequence[LogitProcessor] = ()
+    ) -> list[str]:
         """The likeliest translation token by token (greedy), a sentence each.
 
         Raises `BadInput` for a sentence the tokenizer can't make or the model can't hold.
         """
+        return self._answers(model, self.sources(sentences), silent, processors)
+
+    def sources(self, sentences: Sequence[str]) -> list[list[int]]:
+        """The sentences as the model reads them; raises `BadInput` as `translate` does."""
         sources = [self._source(sentence) for sentence in sentences]
         for number, source in enumerate(sources, 1):
             if not self._room(source):
@@ -159,7 +166,7 @@ class PairJob(Job):
                     f"sentence {number} has {len(source)} tokens, which leaves a model of "
                     f"max_positions {self.config.model.max_positions} no room to answer: split it"
                 )
-        return self._answers(model, sources, silent)
+        return sources
 
     def _room(self, source: Sequence[int]) -> int:
         """How many tokens the model may answer a source with; 0 if it can't hold the source."""
@@ -171,7 +178,11 @@ class PairJob(Job):
         return self.config.model.max_positions if left >= 0 else 0
 
     def _answers(
-        self, model: Model, sources: Sequence[Sequence[int]], progress: Progress
+        self,
+        model: Model,
+        sources: Sequence[Sequence[int]],
+        progress: Progress,
+        processors: Sequence[LogitProcessor] = (),
     ) -> list[str]:
         rooms = [self._room(source) for source in sources]
         done = count(1)
@@ -179,6 +190,7 @@ class PairJob(Job):
             self.scorer(model, max(rooms, default=1)),
             sources,
             max_length=rooms,
+            processors=processors,
             on_finished=lambda _: progress(next(done), len(sources)),
         )
         return [self.tokenizer.decode(answer.tokens) for answer in answers]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from unrolled.data import BatchStream, Tokenizer, masked_batches, open_corpus, text_batches
 from unrolled.data.config import DataConfig
 from unrolled.data.corpus import Split, TextCorpus
-from unrolled.decoding import DecoderScorer, SamplingConfig, Scorer, sample
+from unrolled.decoding import DecoderScorer, SamplingConfig, Scorer, alternatives, sample
 from unrolled.decoding.processors import LogitProcessor
 from unrolled.decoding.scorer import device_of
 from unrolled.decoding.streaming import TextStream
@@ -79,6 +80,17 @@ class Text(Task):
         return corpus
 
 
+@dataclass(frozen=True)
+class Continuation:
+    """What follows a prompt."""
+
+    text: str
+    """Up to a stop string."""
+    prompt: list[int]
+    tokens: list[int]
+    """All that were generated, those of the stop string included."""
+
+
 class TextJob(Job):
     """Predicts the next token."""
 
@@ -121,7 +133,7 @@ class TextJob(Job):
         prompt = self.tokenizer.encode_prompt("")
         length = min(SHOWN, self._room(prompt))
         answer = self._continue(model, prompt, length, SamplingConfig(temperature=0.8, top_p=0.95))
-        return f"  … {' '.join(answer.split())}"
+        return f"  … {' '.join(answer.text.split())}"
 
     def score(self, model: Model, progress: Progress = silent) -> Scores:
         """Perplexity a token, and bits a byte of UTF-8: comparable between tokenizers."""
@@ -150,7 +162,7 @@ class TextJob(Job):
         processors: Sequence[LogitProcessor] = (),
         stop_strings: Sequence[str] = (),
         show: Callable[[str], object] | None = None,
-    ) -> str:
+    ) -> Continuation:
         """A continuation of the prompt, up to the first of the stop strings.
 
         `show` is given the text as it comes. Raises `BadInput` for a prompt the model has no room
@@ -161,6 +173,20 @@ class TextJob(Job):
         return self._continue(
             model, tokens, min(max_tokens, room), config, seed, processors, stream
         )
+
+    def alternatives(
+        self, model: Model, continuation: Continuation, k: int
+    ) -> list[list[tuple[str, float]]]:
+        """The k likeliest tokens in the place of each generated one: text and log-probability."""
+        scorer = self.scorer(model, len(continuation.tokens) + 1)
+        rest = continuation.tokens[:-1]
+        found = alternatives(scorer, continuation.prompt, rest, k=k)
+        return [[(self.spelling(a.token), a.log_prob) for a in place] for place in found]
+
+    def spelling(self, token: int) -> str:
+        """A token as a person can read it."""
+        special = self.tokenizer.decode_bytes([token]) == b""
+        return f"<{token}>" if special else self.tokenizer.decode([token])
 
     def prompt(self, text: str) -> tuple[list[int], int]:
         """A prompt's tokens, and how many may follow. Raises `BadInput` where none may."""
@@ -188,9 +214,9 @@ class TextJob(Job):
         seed: int = 0,
         processors: Sequence[LogitProcessor] = (),
         stream: TextStream | None = None,
-    ) -> str:
+    ) -> Continuation:
         stream = stream or TextStream()
-        sample(
+        (answer,) = sample(
             self.scorer(model, max_tokens),
             [tokens],
             max_length=max_tokens,
@@ -199,7 +225,7 @@ class TextJob(Job):
             processors=processors,
             on_token=lambda _, token: stream.feed(self.tokenizer.decode_bytes([token])),
         )
-        return stream.close()
+        return Continuation(stream.close(), list(tokens), answer.tokens)
 
     def scorer(self, model: Model, max_length: int) -> Scorer:
         """The model as a search sees it."""
