@@ -18,7 +18,7 @@ from unrolled.training import Diverged, RunConfig, Trainer
 from unrolled.training.checkpoint import Checkpoints, read_state
 from unrolled.training.draw import draw_loss
 from unrolled.training.log import RunLog
-from unrolled.training.memory import keep_freed_memory
+from unrolled.training.memory import keep_few_kernels, keep_freed_memory
 from unrolled.training.precision import pick_device
 from unrolled.training.run import CURVE, create, differences, load_config
 
@@ -119,6 +119,7 @@ def _fit(
 ) -> Trained:
     """Train a model in a run's folder, from a checkpoint or from the start, and score it."""
     keep_freed_memory()
+    keep_few_kernels()
     config = job.config
     with RunLog(folder) as log:
         for line in (*job.skipped(), batches.report(), introduction(job, model), *notes):
