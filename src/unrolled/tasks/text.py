@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from unrolled.data import BatchStream, Tokenizer, masked_batches, open_corpus, text_batches
+from unrolled.data import BatchStream, Tokenizer, masked_batches, text_batches
 from unrolled.data.config import DataConfig
 from unrolled.data.corpus import Split, TextCorpus
 from unrolled.decoding import DecoderScorer, SamplingConfig, sample
@@ -20,13 +20,14 @@ from unrolled.decoding.scorer import device_of
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, Encoder, Model, ModelConfig
 from unrolled.models.batch import Batch
+from unrolled.tasks.opening import corpus_of, tokenizer_for
 from unrolled.tasks.task import Job, Progress, Scores, Task, silent
-from unrolled.tasks.tokenizing import tokenizer_for
 from unrolled.training.config import RunConfig, TrainingConfig
 from unrolled.training.loop import mean_loss
 
 VALIDATED = 8
 """Batches whose loss is followed while training."""
+LARGEST_EXPONENT = math.log(sys.float_info.max)
 SHOWN = 40
 """Tokens of the sample that a run shows."""
 
@@ -62,13 +63,18 @@ class Text(Task):
     def open(self, config: RunConfig, folder: Path | None = None) -> TextJob:
         """Open the corpus and train its tokenizer, or take the run's."""
         self.check(config.architecture)
-        read = cache(partial(self._read, config.data))
+        if config.architecture != "lstm" and config.data.row_length > config.model.max_positions:
+            raise BadInput(
+                f"data.row_length is at most model.max_positions, {config.model.max_positions}, "
+                f"not {config.data.row_length}"
+            )
+        read = cache(partial(self._read, config.data, folder))
         tokenizer = tokenizer_for(config.data, folder, lambda: read().documents("train"))
         job = MaskedJob if config.architecture == "encoder" else TextJob
         return job(config, tokenizer, read)
 
-    def _read(self, data: DataConfig) -> TextCorpus:
-        corpus = open_corpus(data.corpus, holdout=data.holdout)
+    def _read(self, data: DataConfig, folder: Path | None) -> TextCorpus:
+        corpus = corpus_of(data, folder)
         if not isinstance(corpus, TextCorpus):
             raise BadInput(
                 f"{data.corpus} holds pairs, not text: "
@@ -104,7 +110,7 @@ class TextJob(Job):
         """How the rows are made, whatever is predicted in them."""
         config = self.config
         return {
-            "length": config.model.max_positions,
+            "length": config.data.row_length or config.model.max_positions,
             "tokens_per_batch": config.data.tokens_per_batch,
             "seed": config.seed,
             "window": config.data.stream_window,
@@ -130,8 +136,7 @@ class TextJob(Job):
             progress(number, 0)
         size = sum(len(text.encode()) for text in self.corpus.documents("validation"))
         return {
-            "loss": nats / targets,
-            "perplexity": math.exp(nats / targets),
+            **loss_and_perplexity(nats, targets),
             "bits_per_byte": nats / math.log(2) / size,
             "tokens": targets,
             "bytes": size,
@@ -217,8 +222,19 @@ class MaskedJob(TextJob):
             targets += batch.num_targets
             progress(number, 0)
         return {
-            "loss": nats / targets,
-            "perplexity": math.exp(nats / targets),
+            **loss_and_perplexity(nats, targets),
             "masked_accuracy": right / targets,
             "tokens": targets,
         }
+
+
+def loss_and_perplexity(nats: float, targets: int) -> dict[str, float]:
+    """Mean loss a target, and its exponential where floating point reaches so far.
+
+    Raises `BadInput` for a loss that is no number.
+    """
+    loss = nats / targets
+    if not math.isfinite(loss):
+        raise BadInput(f"the model's loss is {loss}: its weights are damaged")
+    perplexity = {"perplexity": math.exp(loss)} if loss < LARGEST_EXPONENT else {}
+    return {"loss": loss, **perplexity}
