@@ -237,11 +237,11 @@ def checkpoint_cost(rounds: int = 6) -> None:
     training waits, and ends when the file is on the disk as well.
     """
     config = ModelConfig(
-        vocab_size=2048, hidden_size=320, num_layers=7, num_heads=5, max_positions=128
+        vocab_size=4096, hidden_size=320, num_layers=7, num_heads=5, max_positions=128
     )
     model = build("decoder", config)
     optimizer = Optimizer(model, TrainingConfig())
-    tokens = torch.randint(2048, (4, 129), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(4096, (4, 129), generator=torch.Generator().manual_seed(0))
     batch = Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
     waits: list[float] = []
     number = 0
@@ -276,10 +276,8 @@ def checkpoint_cost(rounds: int = 6) -> None:
     print(f"\ncheckpoint every {EVERY} steps, {count / 1e6:.1f} M parameters, {size:.0f} MB each")
     for name, values in rates.items():
         print(f"  {name:<10} {1000 / median(values):,.1f} ms a step (median of {rounds} turns)")
-    print(
-        f"  cost {median(costs):.1f} % (each pair of turns: {', '.join(f'{c:.1f}' for c in costs)});"
-        f" training waits {1000 * median(waits):.0f} ms for the copy"
-    )
+    print(f"  cost {median(costs):.1f} % (pairs of turns: {', '.join(f'{c:.1f}' for c in costs)})")
+    print(f"  training waits {1000 * median(waits):.0f} ms for the copy")
 
 
 GOAL = """

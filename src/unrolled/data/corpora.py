@@ -60,7 +60,7 @@ def open_corpus(name: str, *, holdout: int = 20) -> TextCorpus | PairCorpus:
 
 
 def absolute(name: str) -> str:
-    """The same corpus by a name that means it from everywhere: a file's, or folder's, whole path."""
+    """The same corpus by a name that means it from everywhere: for a file, its whole path."""
     path = Path(name).expanduser()
     built_in = name in BUILT_IN or name == "verses" or name.startswith("verses:")
     return name if built_in or not path.exists() else str(path.resolve())
