@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from unrolled.cli import main
 from unrolled.errors import BadInput
 from unrolled.models import ModelConfig, build
+from unrolled.models.attention import KEEP_SCORES_BELOW
 from unrolled.models.batch import Batch
 from unrolled.models.decoder import Decoder
 from unrolled.training import TrainingConfig
@@ -31,7 +32,7 @@ from unrolled.training.plan import (
 )
 
 SMALL = ModelConfig(
-    vocab_size=50, hidden_size=32, num_layers=3, num_heads=4, num_kv_heads=2, max_positions=512
+    vocab_size=50, hidden_size=32, num_layers=3, num_heads=4, num_kv_heads=2, max_positions=1024
 )
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -109,10 +110,13 @@ def kept(config: ModelConfig, made: Batch, half: bool) -> int:
 def test_a_tokens_activations_are_what_autograd_keeps_of_it(
     options: dict[str, Any], half: bool
 ) -> None:
-    """Between 2 and 4 rows, so that what does not grow with the rows drops out; within 3 %."""
+    """Between 1 and 2 rows, so that what does not grow with the rows drops out; within 3 %.
+
+    As long as a row is here, the fused kernel is used in bfloat16 on a CPU too.
+    """
     config = replace(SMALL, **options)
-    few, many = (kept(config, batch(rows, 512), half) for rows in (2, 4))
-    planned = activation_bytes(config, 2 * 512, half=half)
+    few, many = (kept(config, batch(rows, KEEP_SCORES_BELOW), half) for rows in (1, 2))
+    planned = activation_bytes(config, KEEP_SCORES_BELOW, half=half)
     assert planned == pytest.approx(many - few, rel=0.03)
 
 
@@ -122,8 +126,11 @@ from unrolled.models import ModelConfig, build
 from unrolled.models.batch import Batch
 model = build("decoder", ModelConfig(**eval(sys.argv[1])))
 def peak():
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Not ru_maxrss, which on Linux begins at that of the process that started this one.
+    lines = open("/proc/self/status").read().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 def run(rows):
     tokens = torch.zeros(rows, 256, dtype=torch.long)
     model.loss(Batch(tokens, tokens)).backward()
@@ -155,7 +162,7 @@ def test_the_optimizers_state_is_as_large_as_planned(optimizer: Any) -> None:
     model.loss(batch(1, 8)).backward()
     real.step(1e-3)
     held = sum(t.nbytes for name, t in real.tensors().items() if not name.endswith(".step"))
-    parts = memory(SMALL, Scale(gpus=1, optimizer=optimizer), 1, 512)
+    parts = memory(SMALL, Scale(gpus=1, optimizer=optimizer), 1, 64)
     assert held == next(part.ddp for part in parts if part.name == "optimizer")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ from unrolled.errors import BadInput
 from unrolled.models import Architecture, Encoder, Model, ModelConfig
 from unrolled.models.batch import Batch
 from unrolled.tasks.opening import corpus_of, tokenizer_for
-from unrolled.tasks.task import Job, Progress, Scores, Task, silent
+from unrolled.tasks.task import Answer, Job, Progress, Scores, Task, silent
 from unrolled.training.config import RunConfig, TrainingConfig
 from unrolled.training.loop import mean_loss
 
@@ -125,7 +126,7 @@ class TextJob(Job):
         prompt = self.tokenizer.encode_prompt("")
         length = min(SHOWN, self._room(prompt))
         answer = self._continue(model, prompt, length, SamplingConfig(temperature=0.8, top_p=0.95))
-        return f"  … {' '.join(answer.split())}"
+        return f"  … {' '.join(answer.text.split())}"
 
     def score(self, model: Model, progress: Progress = silent) -> Scores:
         """Perplexity a token, and bits a byte of UTF-8: comparable between tokenizers."""
@@ -150,7 +151,18 @@ class TextJob(Job):
         config: SamplingConfig,
         seed: int = 0,
     ) -> str:
-        """A continuation of the prompt.
+        """The text of `answer`."""
+        return self.answer(model, prompt, max_tokens, config, seed).text
+
+    def answer(
+        self,
+        model: Model,
+        prompt: str,
+        max_tokens: int,
+        config: SamplingConfig,
+        seed: int = 0,
+    ) -> Answer:
+        """A continuation of the prompt, of at most so many tokens and no more than there is room.
 
         Raises `BadInput` for a prompt the model has no room behind.
         """
@@ -161,7 +173,8 @@ class TextJob(Job):
                 f"the prompt has {len(tokens)} tokens, the model max_positions "
                 f"{self.config.model.max_positions}: shorten it"
             )
-        return self._continue(model, tokens, min(max_tokens, room), config, seed)
+        answer = self._continue(model, tokens, min(max_tokens, room), config, seed)
+        return replace(answer, cut=room < max_tokens and not answer.completed)
 
     def _room(self, tokens: Sequence[int]) -> int:
         """How many tokens may follow; the last need not be read, and an LSTM has no end."""
@@ -176,11 +189,13 @@ class TextJob(Job):
         max_tokens: int,
         config: SamplingConfig,
         seed: int = 0,
-    ) -> str:
+    ) -> Answer:
         scorer = DecoderScorer(model, end_token=self.tokenizer.end_id, max_length=max_tokens)
         generator = torch.Generator(device_of(model)).manual_seed(seed)
-        answer = sample(scorer, [tokens], max_length=max_tokens, config=config, generator=generator)
-        return self.tokenizer.decode(answer[0].tokens)
+        (written,) = sample(
+            scorer, [tokens], max_length=max_tokens, config=config, generator=generator
+        )
+        return Answer(self.tokenizer.decode(written.tokens), written.completed, cut=False)
 
     def fingerprint(self) -> dict[str, str]:
         """Hashes of the corpus's files."""

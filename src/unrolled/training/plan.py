@@ -5,8 +5,9 @@ m intermediate_size, V vocab_size, T positions of a row, D tokens in all, n GPUs
 
 Time: Kaplan et al. 2020, section 2.1 and Hoffmann et al. 2022, appendix F (6ND), with attention as
 Chowdhery et al. 2022, appendix B count it. Memory: the method of Korthikanti et al. 2022, section
-4, applied to this package's own block (fused attention keeps no score matrix, the residual stream
-stays float32); Rajbhandari et al. 2020, section 3, for the states and their sharding.
+4, applied to this package's own block: fused attention keeps no score matrix (a CPU's bfloat16 does
+for short rows), the residual stream stays float32. Rajbhandari et al. 2020, section 3, for the
+states and their sharding.
 """
 
 from __future__ import annotations
