@@ -31,10 +31,8 @@ def required() -> list[str]:
 
 
 def built_with() -> list[str]:
-    build: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"][
-        "requires"
-    ]
-    return build
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return list(project["build-system"]["requires"])
 
 
 def test_every_package_that_is_installed_is_pinned() -> None:
