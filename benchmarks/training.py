@@ -34,7 +34,7 @@ from unrolled.models.batch import IGNORED, Batch
 from unrolled.tasks.piglatin import PigLatin
 from unrolled.training import TrainingConfig
 from unrolled.training.checkpoint import Checkpoints, take
-from unrolled.training.memory import keep_freed_memory
+from unrolled.training.memory import keep_few_kernels, keep_freed_memory
 from unrolled.training.optimizer import Optimizer, clip
 from unrolled.training.precision import autocast, faster_precision
 from unrolled.training.run import processor
@@ -292,13 +292,11 @@ class Reached(Exception):
 
 def validate(self, model, plain=piglatin.PigLatinJob.validate):
     values = dict(plain(self, model))
-    pairs = self.data.held_out[:200]
-    answers = self.translate(model, [source for source, _ in pairs])
-    match = sum(a == target for a, (_, target) in zip(answers, pairs)) / len(pairs)
-    print(f"  {time.perf_counter() - start:5.0f} s  exact match {match:.3f} of 200", flush=True)
-    if match >= 0.95:
+    # At this loss a sentence of 55 letters is right with probability exp(-55 × 0.003) = 0.85:
+    # before that, decoding could not end the run and would only cost time.
+    if values["validation_loss"] < 0.003:
         match = self.score(model)["exact_match"]
-        print(f"  {time.perf_counter() - start:5.0f} s  exact match {match:.3f} of 1,000")
+        print(f"  {time.perf_counter() - start:5.0f} s  exact match {match:.3f} of 1,000", flush=True)
         if match >= 0.95:
             raise Reached
     return values
@@ -339,6 +337,7 @@ def main() -> None:
         f"Python {platform.python_version()}"
     )
     keep_freed_memory()
+    keep_few_kernels()
     start = time.perf_counter()
     for part in chosen:
         parts[part]()

@@ -21,7 +21,7 @@ from unrolled.training.checkpoint import Checkpoints, read_state
 from unrolled.training.draw import draw_loss
 from unrolled.training.lock import locked
 from unrolled.training.log import RunLog
-from unrolled.training.memory import keep_freed_memory
+from unrolled.training.memory import keep_few_kernels, keep_freed_memory
 from unrolled.training.precision import pick_device
 from unrolled.training.run import CURVE, check_place, create, differences, load_config, trained_on
 
@@ -166,6 +166,7 @@ def _fit(
 ) -> Trained:
     """Train a model in a run's folder, from a checkpoint or from the start, and score it."""
     keep_freed_memory()
+    keep_few_kernels()
     config, checkpoints = job.config, Checkpoints(folder)
     with RunLog(folder) as log:
         for line in (*job.skipped(), batches.report(), introduction(job, model), *notes):
