@@ -205,7 +205,7 @@ def keep_best(model: Model, checkpoints: Checkpoints, config: RunConfig, folder:
     """Leave a run that diverged with its best checkpoint and those weights; says which and how on.
 
     The last weights may be finite and of no use all the same, so the loss on what is held out
-    decides; where nothing was validated, the run begins anew.
+    decides; where no checkpoint was validated, it is the oldest that is kept.
     """
     good = checkpoints.go_back()
     step = read_state(good)["step"] if good else 0
@@ -214,7 +214,7 @@ def keep_best(model: Model, checkpoints: Checkpoints, config: RunConfig, folder:
         save(model, folder / WEIGHTS, step)
     smaller = config.training.learning_rate / 3
     return (
-        f"{folder} holds the weights of step {step:,}, the best on held-out data; `unrolled resume "
+        f"{folder} holds the weights of step {step:,}, the best that are kept; `unrolled resume "
         f"{folder} --training.learning-rate {smaller:.2g}` goes on from there"
     )
 

@@ -171,7 +171,7 @@ class Checkpoints:
         return min(scored, key=scored.__getitem__) if scored else None
 
     def go_back(self) -> Path | None:
-        """Drop what came after the best checkpoint (none validated: after the first); that one.
+        """Drop what came after the best checkpoint (none validated: after the oldest); that one.
 
         For a run that went astray: its last weights may be finite and of no use all the same.
         """
