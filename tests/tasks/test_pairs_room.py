@@ -14,8 +14,9 @@ from unrolled.decoding import sample
 from unrolled.errors import BadInput
 from unrolled.models import build
 from unrolled.tasks import TASKS
+from unrolled.tasks.answering import open_run
 from unrolled.tasks.pairs import PairJob
-from unrolled.tasks.running import open_run, train
+from unrolled.tasks.running import train
 from unrolled.training import RunConfig
 
 KINDS: list[tuple[Any, dict[str, Any]]] = [

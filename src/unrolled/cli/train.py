@@ -23,6 +23,7 @@ from unrolled.tasks.running import Trained, find_task, train
 from unrolled.training import RunConfig, TrainingConfig
 from unrolled.training.config import strictly
 from unrolled.training.log import in_words
+from unrolled.training.parallel import leads
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,9 @@ class Train(Command):
 
 def finish(task: str, trained: Trained, as_json: bool) -> int:
     """Say how a run ended; returns the exit code."""
-    if as_json:
+    if not leads():
+        pass
+    elif as_json:
         print_json(summary(trained))
     else:
         report(task, trained)

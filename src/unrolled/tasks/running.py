@@ -5,22 +5,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unrolled.data import BatchStream
 from unrolled.errors import BadInput
-from unrolled.models import Model, build, load, save
+from unrolled.models import Model, build, save
 from unrolled.models.store import CONFIG, WEIGHTS, saved_step, write_json
 from unrolled.tasks import TASKS
 from unrolled.tasks.task import Job, Progress, Scores, Task, silent
 from unrolled.training import Diverged, RunConfig, Trainer
 from unrolled.training.checkpoint import Checkpoints, read_state
 from unrolled.training.draw import draw_loss
-from unrolled.training.log import RunLog
+from unrolled.training.log import NoLog, RunLog
 from unrolled.training.memory import keep_freed_memory
+from unrolled.training.parallel import agree, first, joined, leads, restarted, size
 from unrolled.training.precision import pick_device
-from unrolled.training.run import CURVE, create, differences, load_config
+from unrolled.training.run import CURVE, create, differences, load_config, made_by_this_launch
+
+Begun = tuple[Job, Model, BatchStream[Any]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,30 @@ def train(
     Interrupted or out of time, it ends in order all the same. Raises `BadInput` for a config that
     can't be trained, `Diverged` when the loss is no number (the last good weights are saved).
     `progress` is told how far the scoring at the end is.
+
+    Under torchrun the processes train together; started again by it, they go on from the run's last
+    checkpoint.
     """
+    with joined():
+        agree("options", config)
+        begun: list[Begun] = []
+
+        def begin() -> bool:
+            if restarted() and made_by_this_launch(folder, config):
+                return False
+            begun.append(_begin(config, folder, overwrite=overwrite, command=command))
+            return True
+
+        # The first process makes the folder; the others then find the tokenizer in it.
+        if not first(begin):
+            return _resume(folder, 0, progress)
+        job, model, batches = begun[0] if begun else _open(load_config(folder), folder)
+        agree("data", job.fingerprint())
+        return _fit(job, model, batches, folder, progress)
+
+
+def _begin(config: RunConfig, folder: Path, *, overwrite: bool, command: Sequence[str]) -> Begun:
+    """Open all that a new run needs, and make its folder once nothing is amiss."""
     job = find_task(config.task).open(config)
     batches = job.batches()
     if next(batches.once(), None) is None or not job.validation:
@@ -72,7 +99,13 @@ def train(
     rehearse(batches, config)
     made_by, data = command or sys.argv, job.fingerprint()
     create(folder, job.config, job.tokenizer, made_by, data=data, overwrite=overwrite)
-    return _fit(job, model, batches, folder, progress)
+    return job, model, batches
+
+
+def _open(config: RunConfig, folder: Path) -> Begun:
+    """The same for a run that has its folder."""
+    job = find_task(config.task).open(config, folder)
+    return job, build(config.architecture, config.model, seed=config.seed), job.batches()
 
 
 def rehearse(batches: BatchStream[Any], config: RunConfig) -> None:
@@ -89,6 +122,23 @@ def resume(folder: Path, *, max_steps: int = 0, progress: Progress = silent) -> 
     `max_steps` above the run's own lets a finished run go on. Raises `BadInput` for a folder that
     is no run, a run that is finished, and data that has changed.
     """
+    with joined():
+        return _resume(folder, max_steps, progress)
+
+
+def _resume(folder: Path, max_steps: int, progress: Progress) -> Trained:
+    config, latest, step = first(lambda: _last(folder, max_steps))
+    job, model, batches = _open(config, folder)
+    changed = differences(folder, job.fingerprint())
+    if max_steps and leads():
+        write_json(folder / CONFIG, config.to_json())
+    notes = [f"going on from step {step:,}"]
+    notes += [f"not to the same bits: {change}" for change in changed]
+    return _fit(job, model, batches, folder, progress, latest, notes)
+
+
+def _last(folder: Path, max_steps: int) -> tuple[RunConfig, Path | None, int]:
+    """From where a run goes on, if it does: its config, its last checkpoint and that one's step."""
     config = load_config(folder)
     if max_steps:
         config = replace(config, training=replace(config.training, max_steps=max_steps))
@@ -98,14 +148,7 @@ def resume(folder: Path, *, max_steps: int = 0, progress: Progress = silent) -> 
         raise BadInput(
             f"{folder} is finished, at step {step:,}: a larger --training.max-steps goes on"
         )
-    job = find_task(config.task).open(config, folder)
-    changed = differences(folder, job.fingerprint())
-    model = build(config.architecture, config.model, seed=config.seed)
-    if max_steps:
-        write_json(folder / CONFIG, config.to_json())
-    notes = [f"going on from step {step:,}"]
-    notes += [f"not to the same bits: {change}" for change in changed]
-    return _fit(job, model, job.batches(), folder, progress, latest, notes)
+    return config, latest, step
 
 
 def _fit(
@@ -120,7 +163,7 @@ def _fit(
     """Train a model in a run's folder, from a checkpoint or from the start, and score it."""
     keep_freed_memory()
     config = job.config
-    with RunLog(folder) as log:
+    with RunLog(folder) if leads() else NoLog() as log:
         for line in (*job.skipped(), batches.report(), introduction(job, model), *notes):
             if line:
                 log.say(line)
@@ -141,28 +184,31 @@ def _fit(
         try:
             ended = trainer.fit()
         except Diverged as error:
-            save(model, folder / WEIGHTS, trainer.step)
+            trainer.engine.gather()
+            first(partial(save, model, folder / WEIGHTS, trainer.step))
+            if not leads():
+                raise SystemExit(1) from None  # the first process says it for all
             raise Diverged(f"{error}; {folder} holds the weights of step {trainer.step}") from None
-        save(model, folder / WEIGHTS, trainer.step)
-        draw_loss(folder, folder / CURVE)
+        trainer.engine.gather()
+        first(partial(_keep, model, folder, trainer.step))
         log.say("scoring on what was held out …")
-    model.eval()
-    scores = {} if ended == "interrupted" else job.score(model, progress)
-    return Trained(folder, ended, trainer.step, trainer.clock.seconds, scores, job.sample(model))
+    model.to(trainer.device).eval()
+    scores = {} if ended == "interrupted" else job.score(model, progress if leads() else silent)
+    sample = job.sample(model) if leads() else ""
+    return Trained(folder, ended, trainer.step, trainer.clock.seconds, scores, sample)
+
+
+def _keep(model: Model, folder: Path, step: int) -> None:
+    """Write the weights of a run that has ended, and its curve."""
+    save(model, folder / WEIGHTS, step)
+    draw_loss(folder, folder / CURVE)
 
 
 def introduction(job: Job, model: Model) -> str:
     """One line on what is trained."""
     count = sum(parameter.numel() for parameter in model.parameters())
+    together = f", {size()} processes ({job.config.training.parallel})" if size() > 1 else ""
     return (
         f"{job.config.task}: {job.config.architecture} with {count:,} parameters, "
-        f"vocabulary of {job.tokenizer.vocab_size:,}, corpus {job.config.data.corpus}"
+        f"vocabulary of {job.tokenizer.vocab_size:,}, corpus {job.config.data.corpus}{together}"
     )
-
-
-def open_run(folder: Path) -> tuple[Job, Model]:
-    """A trained run's job and model. Raises `BadInput` for a folder that is none."""
-    config = load_config(folder)
-    model = load(folder)
-    job = find_task(config.task).open(config, folder)
-    return job, model

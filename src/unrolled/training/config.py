@@ -50,6 +50,8 @@ class TrainingConfig:
     """Number format of the products; auto times both once and takes the faster."""
     compile: bool = False
     """Compile with torch.compile; where that can't run, a warning says so and training goes on."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """Under torchrun: ddp holds the whole model in every process, fsdp a share in each."""
     device: str = "auto"
     """cpu, cuda, mps; auto takes a GPU where there is one."""
     log_every: int = 10

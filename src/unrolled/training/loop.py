@@ -1,7 +1,8 @@
 """The training loop: read it from top to bottom, there is no other.
 
 The loss of a step is the sum over its batches' targets, divided once by how many those are: the
-same whether the targets came in one batch or in several that were accumulated.
+same whether the targets came in one batch, in several that were accumulated, or in shares of
+several processes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,16 @@ from unrolled.training.checkpoint import Checkpoints, read_state, restore, take
 from unrolled.training.config import TrainingConfig
 from unrolled.training.log import Clock, RunLog, in_words
 from unrolled.training.optimizer import Optimizer, clip, learning_rate
+from unrolled.training.parallel import (
+    Engine,
+    first,
+    launched,
+    leads,
+    most,
+    seed_of_process,
+    share,
+    summed,
+)
 from unrolled.training.precision import autocast, compiled, faster_precision, pick_device
 
 
@@ -77,8 +88,9 @@ class Trainer:
         self.model = model.to(self.device)
         self.batches, self.config, self.log = batches, config, log
         self.validate, self.sample, self.checkpoints = validate, sample, checkpoints
-        self.optimizer = Optimizer(model, config)
-        self.loss = compiled(model.loss) if config.compile else model.loss
+        loss = compiled(model.loss) if config.compile else model.loss
+        self.engine = Engine(self.model, loss, config.parallel)
+        self.optimizer = Optimizer(self.engine.trained, config)
         self.precision: str = config.precision
         self.step = 0
         self.clock = Clock()
@@ -86,7 +98,7 @@ class Trainer:
         self.row: dict[str, float] = {}
         self.validated: tuple[int, dict[str, float]] = (0, {})
         # Data, initial weights and samples have generators of their own: this one is dropout's.
-        torch.manual_seed(seed)
+        torch.manual_seed(seed_of_process(seed))
 
     def fit(self) -> str:
         """Train. Returns why it ended: "finished", "out of time" or "interrupted".
@@ -104,8 +116,7 @@ class Trainer:
                     self._write_metrics()
                 if self._due(self.config.evaluate_every):
                     self._evaluate()
-                if interrupts.seen or self._out_of_time():
-                    ended = "interrupted" if interrupts.seen else "out of time"
+                ended = self._ending(interrupts.seen)
                 last = ended != "finished" or self.step == self.config.max_steps
                 if last or self._due(self.config.save_every):
                     self._save()
@@ -115,6 +126,11 @@ class Trainer:
             if self.checkpoints is not None:
                 self.checkpoints.wait()
         return ended
+
+    def _ending(self, interrupted: bool) -> str:
+        """Why the run ends here, or "finished": it does not; all processes say the same."""
+        wish = 2 if interrupted else int(self._out_of_time())
+        return ("finished", "out of time", "interrupted")[int(most(wish))]
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0
@@ -132,10 +148,12 @@ class Trainer:
             "precision": self.precision,
             "optimizer": self.config.optimizer,
         }
+        self.engine.gather()
         snapshot = take(self.model, self.optimizer, self.step, state)
         if self.validated[0] == self.step:
             snapshot.score = self.validated[1].get("validation_loss")
-        self.checkpoints.save(snapshot)
+        if leads():
+            self.checkpoints.save(snapshot)
 
     def resume(self, folder: Path) -> None:
         """Go back to a checkpoint: the next step is the one that followed it.
@@ -145,6 +163,7 @@ class Trainer:
         if (of := read_state(folder).get("optimizer")) != self.config.optimizer:
             raise BadInput(f"{folder} is of another optimizer: {of}, not {self.config.optimizer}")
         state = restore(folder, self.model, self.optimizer)
+        self.engine.scatter()
         self.step, self.precision = state["step"], state["precision"]
         self.tally, self.row = Tally(**state["tally"]), state["row"]
         self.clock.before = state["seconds"]
@@ -154,17 +173,19 @@ class Trainer:
     def _take_step(self) -> None:
         start = self.clock.seconds
         rate = learning_rate(self.config, self.step, self._progress())
-        batches = [next(self.batches).to(self.device) for _ in range(self.config.accumulate)]
+        batches = [next(self.batches) for _ in range(self.config.accumulate)]
         targets = sum(batch.num_targets for batch in batches)
         if not targets:
             raise BadInput(f"the batches of step {self.step + 1} have nothing to predict")
         total = 0.0
-        for batch in batches:
-            with autocast(self.precision, self.device):
-                loss = self.loss(batch) / targets
-            loss.backward()
+        for number, batch in enumerate(batches, 1):
+            with self.engine.summing(number == len(batches)):
+                with autocast(self.precision, self.device):
+                    loss = self.engine.loss(share(batch).to(self.device)) / targets
+                loss.backward()
             total += loss.item()
-        norm = clip(self.model.parameters(), self.config.clip_norm)
+        total = summed(total)
+        norm = clip(self.engine.trained.parameters(), self.config.clip_norm)
         if not math.isfinite(total) or not math.isfinite(norm):
             raise Diverged(
                 f"at step {self.step + 1} the loss is {total} and its gradient's norm {norm}: "
@@ -184,7 +205,8 @@ class Trainer:
         by_steps = self.step / self.config.max_steps
         if not self.config.max_minutes:
             return by_steps
-        return max(by_steps, self.clock.seconds / (60 * self.config.max_minutes))
+        by_clock = first(lambda: self.clock.seconds) / (60 * self.config.max_minutes)
+        return max(by_steps, by_clock)
 
     def _out_of_time(self) -> bool:
         limit = 60 * self.config.max_minutes
@@ -216,6 +238,10 @@ class Trainer:
         row = self.row
         speed = f"{row['tokens_per_second']:,.0f} tokens/s  {in_words(self.clock.seconds)}"
         line = f"step {self.step:>6,}  loss {row['loss']:.4f}  {speed}"
+        self.engine.gather()
+        self.validated = (self.step, {})
+        if not leads():
+            return
         self.model.eval()
         with torch.no_grad():
             values = dict(self.validate()) if self.validate is not None else {}
@@ -231,9 +257,11 @@ class Trainer:
     def _measure_precision(self) -> str:
         """Time one batch in both formats; the data goes back to where it was."""
         place, generator = self.batches.state_dict(), torch.get_rng_state()
-        batch = next(self.batches).to(self.device)
-        best, times = faster_precision(self.loss, batch, self.device)
-        self.model.zero_grad(set_to_none=True)
+        batch = share(next(self.batches)).to(self.device)
+        with self.engine.summing(False):
+            measured = faster_precision(self.engine.loss, batch, self.device)
+        best, times = first(lambda: measured)
+        self.engine.trained.zero_grad(set_to_none=True)
         torch.set_rng_state(generator)
         self.batches.load_state_dict(place)
         self.log.say(f"precision: {best} ({times:.1f} × as fast as the other here)")
@@ -241,7 +269,11 @@ class Trainer:
 
 
 class _Interrupts:
-    """Turns the first Ctrl-C or SIGTERM into a wish to stop; a second one acts at once."""
+    """Turns the first Ctrl-C or SIGTERM into a wish to stop; a second one acts at once.
+
+    Not under torchrun, which passes on a signal that the process may have had already: a second one
+    is then no person's impatience.
+    """
 
     def __init__(self) -> None:
         self.seen = False
@@ -255,7 +287,8 @@ class _Interrupts:
 
     def _wish(self, number: int, _: FrameType | None) -> None:
         self.seen = True
-        signal.signal(number, self.before[number])
+        if not launched():
+            signal.signal(number, self.before[number])
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self.before.items():
