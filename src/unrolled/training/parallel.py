@@ -106,7 +106,7 @@ def joined() -> Iterator[None]:
             dist.destroy_process_group()
 
 
-def meeting_place() -> dist.Store:
+def meeting_place() -> Any:
     """Where the processes leave each other their addresses.
 
     torchrun's own store outlives a restart, and with it, in torch 2.13, the addresses of those who
@@ -114,7 +114,7 @@ def meeting_place() -> dist.Store:
     """
     number, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     keeps = number == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-    store = dist.TCPStore(
+    store = dist.TCPStore(  # type: ignore[attr-defined]
         os.environ["MASTER_ADDR"],
         int(os.environ["MASTER_PORT"]),
         world,
@@ -123,7 +123,8 @@ def meeting_place() -> dist.Store:
         multi_tenant=True,
     )
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return dist.PrefixStore(f"unrolled {attempt} of {world}, {next(MEETINGS)}", store)
+    name = f"unrolled {attempt} of {world}, {next(MEETINGS)}"
+    return dist.PrefixStore(name, store)  # type: ignore[attr-defined]
 
 
 def first(work: Callable[[], Result]) -> Result:
