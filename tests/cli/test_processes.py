@@ -34,6 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     commands = {
         "train": [*TRAIN, "--out", run_folder],
         "again": [*TRAIN, "--out", run_folder],
+        "other": [*TRAIN, "--out", run_folder, "--seed", "5"],
         "seeds": [*TRAIN, "--out", str(home / "seeds"), "--seed", "{rank}"],
         "nan": [*TRAIN, "--out", str(home / "nan"), "--training.learning-rate=1e30"],
         "evaluate": ["evaluate", run_folder, "--json"],
@@ -68,7 +69,8 @@ def test_only_the_first_process_prints(home: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [
-        ("again", 2, "exists already"),
+        ("again", 2, "is finished, at step 60"),
+        ("other", 2, "exists already"),
         ("seeds", 2, "process 1 has other options than process 0"),
         ("nan", 1, "the loss is"),
         ("bad", 2, "bad.txt, line 2: sort takes 6 digits"),

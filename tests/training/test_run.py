@@ -93,7 +93,13 @@ def test_a_damaged_config_is_refused(tmp_path: Path, content: str) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("optimizer", "sgd"), ("schedule", "flat"), ("precision", "fp16"), ("max_steps", 1.5)],
+    [
+        ("optimizer", "sgd"),
+        ("parallel", "tp"),
+        ("schedule", "flat"),
+        ("precision", "fp16"),
+        ("max_steps", 1.5),
+    ],
 )
 def test_a_training_option_that_is_no_choice_is_refused(field: str, value: object) -> None:
     config = TrainingConfig()
@@ -101,6 +107,11 @@ def test_a_training_option_that_is_no_choice_is_refused(field: str, value: objec
     object.__setattr__(config, field, value)
     with pytest.raises(BadInput, match=f"training.{field}"):
         config.__post_init__()
+
+
+def test_compiling_what_is_in_shares_is_refused() -> None:
+    with pytest.raises(BadInput, match="not with fsdp"):
+        TrainingConfig(compile=True, parallel="fsdp")
 
 
 def test_no_folder_and_no_config_are_told_apart(tmp_path: Path) -> None:

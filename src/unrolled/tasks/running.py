@@ -65,15 +65,15 @@ def train(
     can't be trained, `Diverged` when the loss is no number (the last good weights are saved).
     `progress` is told how far the scoring at the end is.
 
-    Under torchrun the processes train together; started again by it, they go on from the run's last
-    checkpoint.
+    Under torchrun the processes train together; started again, they go on from the run's last
+    checkpoint, and with `overwrite` too if it was torchrun that did so.
     """
     with joined():
         agree("options", config)
         begun: list[Begun] = []
 
         def begin() -> bool:
-            if restarted() and made_by_this_launch(folder, config):
+            if restarted(by_name=not overwrite) and made_by_this_launch(folder, config):
                 return False
             begun.append(_begin(config, folder, overwrite=overwrite, command=command))
             return True

@@ -55,9 +55,14 @@ def launched() -> str:
     return f"process {os.getppid()}" if name == "none" else name
 
 
-def restarted() -> bool:
-    """Whether torchrun has started the processes again, after one of them ended badly."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+def restarted(*, by_name: bool) -> bool:
+    """Whether torchrun has started the processes again, after one of them ended badly.
+
+    With `by_name` also a torchrun that was given a name (--rdzv-id, a Slurm job's number) may have
+    been started again itself: that is then for what it has left behind to tell.
+    """
+    named = by_name and os.environ.get("TORCHELASTIC_RUN_ID", "none") != "none"
+    return named or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 
 def size() -> int:
