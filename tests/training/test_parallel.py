@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 import torch
 from tests.torchrun import run
 from tests.training.shared_runs import SAVED, STEPS, train
+from tests.training.test_checkpoint import MODEL, stream
 
 from unrolled.errors import BadInput, WorkFailed
+from unrolled.models import build
 from unrolled.models.batch import Batch
 from unrolled.models.store import load_file
 from unrolled.training import loop, parallel
@@ -170,3 +173,25 @@ def test_an_error_of_ones_own_is_not_taken_for_a_lost_process(
             raise error
     with pytest.raises(WorkFailed, match="process 1 lost the others"), parallel.joined():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:1] Connection closed by peer")
+
+
+@pytest.mark.parametrize("architecture", ["decoder", "encoder", "encoder-decoder", "lstm"])
+@pytest.mark.parametrize("classes", [0, 2])
+def test_a_row_without_targets_gives_every_parameter_a_gradient_of_zero(
+    architecture: str, classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a sum over the processes would wait for it for ever."""
+    if classes and architecture not in ("encoder", "lstm"):
+        return
+    model = build(architecture, replace(MODEL, num_classes=classes), seed=0)
+    batch = next(stream(architecture, None)).rows(0, 99)
+    if classes:
+        batch = Batch(batch.tokens, torch.zeros(1, dtype=torch.long))
+    monkeypatch.setattr(parallel, "size", lambda: 2)
+    monkeypatch.setattr(parallel, "rank", lambda: 1)
+    loss = model.loss(parallel.share(batch))
+    loss.backward()
+    assert loss.item() == 0.0
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert not parameter.grad.any(), name
