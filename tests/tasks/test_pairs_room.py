@@ -83,7 +83,7 @@ class Fixed(PairJob):
 
     fixed: dict[str, str]
 
-    def _answers(self, model: Any, sources: Any, progress: Any) -> list[str]:
+    def _answers(self, model: Any, sources: Any, *_: Any, **__: Any) -> list[str]:
         return [self.fixed[self.tokenizer.decode(source)] for source in sources]
 
 
