@@ -32,7 +32,10 @@ def test_a_line_is_answered_by_a_line_and_a_blank_one_by_a_blank_one(
     source, output = tmp_path / "in", tmp_path / "out"
     source.write_text("\r\n".join(lines))
     told: list[tuple[int, int]] = []
-    rows = translate(run, [], lambda *progress: told.append(progress), source=source, output=output)
+    _, made = translate(
+        run, [], lambda *progress: told.append(progress), source=source, output=output
+    )
+    rows = [(line, answer.text) for line, answer in made]
     job, model = open_run(run)
     first, second = job.translate(model, ["201102", "001122"])  # type: ignore[attr-defined]
     assert rows == list(zip(lines, [first, "", second, "", first], strict=True))

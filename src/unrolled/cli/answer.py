@@ -15,6 +15,7 @@ from unrolled.cli.train import shown
 from unrolled.decoding import SamplingConfig
 from unrolled.errors import BadInput
 from unrolled.tasks.answering import evaluate, open_run, translate
+from unrolled.tasks.task import Job
 from unrolled.tasks.text import MaskedJob, TextJob
 from unrolled.training.parallel import leads
 
@@ -64,7 +65,8 @@ class Translate(Command):
     output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """File for the translations, a line each; standard output if not given."""
     json: bool = False
-    """Print a JSON list of {"source", "translation"}; with --output {"output", "sentences"}."""
+    """Print a JSON list of {"source", "translation", "completed"}; with --output {"output",
+    "sentences"}."""
 
     def run(self) -> int:
         """Print a translation a line, or write them."""
@@ -73,20 +75,28 @@ class Translate(Command):
         if self.sentences and self.input is not None:
             raise BadInput("either sentences or --input FILE, not both")
         with progress("sentences translated") as tell:
-            rows = translate(
+            job, rows = translate(
                 self.run_folder, self.sentences, tell, source=self.input, output=self.output
             )
         if not leads():
             return 0
+        for number, (_, answer) in enumerate(rows, 1):
+            if answer.cut:
+                warn_of_cut(f"the translation of sentence {number}", job)
         if self.output is not None:
             if self.json:
                 print_json({"output": str(self.output), "sentences": len(rows)})
             else:
                 print(f"{len(rows):,} lines written to {self.output}", file=sys.stderr)
         elif self.json:
-            print_json([{"source": source, "translation": answer} for source, answer in rows])
+            print_json(
+                [
+                    {"source": source, "translation": a.text, "completed": a.completed}
+                    for source, a in rows
+                ]
+            )
         else:
-            sys.stdout.write("".join(f"{answer}\n" for _, answer in rows))
+            sys.stdout.write("".join(f"{answer.text}\n" for _, answer in rows))
         return 0
 
 
@@ -107,7 +117,7 @@ class Generate(Command):
     seed: int = 0
     """Seed of the draws."""
     json: bool = False
-    """Print {"prompt", "continuation"}."""
+    """Print {"prompt", "continuation", "completed"}: whether it ends as a text of the corpus."""
 
     def run(self) -> int:
         """Print the prompt and what follows."""
@@ -121,9 +131,18 @@ class Generate(Command):
                 f"{self.run_folder} is a run of {job.config.task} with architecture "
                 f"{job.config.architecture}: it doesn't continue text"
             )
-        answer = job.generate(model, self.prompt, self.max_tokens, self.sampling, self.seed)
+        answer = job.answer(model, self.prompt, self.max_tokens, self.sampling, self.seed)
+        if answer.cut:
+            warn_of_cut("the continuation", job)
         if self.json:
-            print_json({"prompt": self.prompt, "continuation": answer})
+            told = {"continuation": answer.text, "completed": answer.completed}
+            print_json({"prompt": self.prompt, **told})
         else:
-            print(self.prompt + answer)
+            print(self.prompt + answer.text)
         return 0
+
+
+def warn_of_cut(what: str, job: Job) -> None:
+    """One line on standard error for an answer that is not whole."""
+    limit = job.config.model.max_positions
+    print(f"{what} is cut where the model's positions end (max_positions {limit})", file=sys.stderr)

@@ -13,7 +13,7 @@ from unrolled.models import Model, load
 from unrolled.models.store import write_atomically
 from unrolled.tasks.pairs import PairJob
 from unrolled.tasks.running import find_task
-from unrolled.tasks.task import Job, Progress, Scores, silent
+from unrolled.tasks.task import Answer, Job, Progress, Scores, silent
 from unrolled.training.parallel import first, joined, leads
 from unrolled.training.run import load_config
 
@@ -40,8 +40,8 @@ def translate(
     *,
     source: Path | None = None,
     output: Path | None = None,
-) -> list[tuple[str, str]]:
-    """Sentences, or the lines of the file `source`, each with its translation.
+) -> tuple[Job, list[tuple[str, Answer]]]:
+    """The job, and sentences, or the lines of the file `source`, each with its translation.
 
     A blank line of a file is answered by a blank line. With `output` the translations are written
     there, a line each, whole or not at all. Raises `BadInput`, before anything is translated, for a
@@ -59,13 +59,13 @@ def translate(
         given = [i for i, sentence in enumerate(sentences) if source is None or sentence.strip()]
         asked = [sentences[i] for i in given]
         made = job.translate_many(model, asked, progress if leads() else silent)
-        answers = [""] * len(sentences)
+        answers = [Answer("", completed=True, cut=False)] * len(sentences)
         for i, answer in zip(given, made, strict=True):
             answers[i] = answer
         if output is not None:
-            text = "".join(f"{answer}\n" for answer in answers)
+            text = "".join(f"{answer.text}\n" for answer in answers)
             first(lambda: write_atomically(output, lambda path: write_text(path, text)))
-        return list(zip(sentences, answers, strict=True))
+        return job, list(zip(sentences, answers, strict=True))
 
 
 def write_text(path: Path, text: str) -> None:

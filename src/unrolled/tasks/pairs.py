@@ -19,7 +19,7 @@ from unrolled.decoding.sampling import ROWS_TOGETHER, Sampled
 from unrolled.errors import BadInput
 from unrolled.models import Model
 from unrolled.models.batch import Batch
-from unrolled.tasks.task import Job, Progress, Scores, silent
+from unrolled.tasks.task import Answer, Job, Progress, Scores, silent
 from unrolled.training.config import RunConfig
 from unrolled.training.parallel import spread
 
@@ -113,7 +113,7 @@ class PairJob(Job):
         answers = [""] * len(sources)
         found = self._answers(model, [sources[i] for i in fitting], progress, shared=True)
         for i, answer in zip(fitting, found, strict=True):
-            answers[i] = answer
+            answers[i] = answer.text
         matches = sum(a == r for a, r in zip(answers, references, strict=True))
         scores = {
             "exact_match": matches / len(references),
@@ -125,6 +125,10 @@ class PairJob(Job):
         return {**scores, "too_long": too_long} if too_long else scores
 
     def translate(self, model: Model, sentences: Sequence[str]) -> list[str]:
+        """The texts of `answers`."""
+        return [answer.text for answer in self.answers(model, sentences)]
+
+    def answers(self, model: Model, sentences: Sequence[str]) -> list[Answer]:
         """The likeliest translation token by token (greedy), a sentence each.
 
         Raises `BadInput` for a sentence the tokenizer can't make or the model can't hold.
@@ -140,7 +144,7 @@ class PairJob(Job):
 
     def translate_many(
         self, model: Model, sentences: Sequence[str], progress: Progress
-    ) -> list[str]:
+    ) -> list[Answer]:
         """The same; under torchrun all processes must call it, and each does a part of the work."""
         for sentence in sentences:
             self.check(sentence)
@@ -171,7 +175,7 @@ class PairJob(Job):
         progress: Progress = silent,
         *,
         shared: bool = False,
-    ) -> list[str]:
+    ) -> list[Answer]:
         """Answers in order. `shared` divides what is decoded side by side, and never more finely.
 
         So the sums of floating-point numbers, and with them the answers, are those of one process.
@@ -191,8 +195,11 @@ class PairJob(Job):
             )
 
         decoded = spread(decode, chunks) if shared else map(decode, chunks)
-        answers = dict(zip(chain(*chunks), chain(*decoded), strict=True))
-        return [self.tokenizer.decode(answers[i].tokens) for i in range(len(sources))]
+        written = dict(zip(chain(*chunks), chain(*decoded), strict=True))
+        return [
+            Answer(self.tokenizer.decode(w.tokens), w.completed, cut=not w.completed)
+            for w in (written[i] for i in range(len(sources)))
+        ]
 
     def scorer(self, model: Model, max_length: int) -> Scorer:
         """The model as a search sees it."""

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, runtime_checkable
@@ -39,7 +40,7 @@ from unrolled.training.precision import autocast, compiled, faster_precision, pi
 
 
 class Diverged(WorkFailed):
-    """The loss or its gradient is no longer a number; the model still holds the step before."""
+    """The loss or its gradient is no longer a number; the step that showed it is not applied."""
 
 
 @runtime_checkable
@@ -108,8 +109,18 @@ class Trainer:
         if self.precision == "auto":
             self.precision = self._measure_precision()
         self.model.train()
+        try:
+            return self._train()
+        finally:
+            # Whatever ended it, a checkpoint that is being written gets written.
+            if self.checkpoints is not None:
+                self.checkpoints.finish()
+
+    def _train(self) -> str:
         ended = "finished"
         with _Interrupts() as interrupts:
+            if self.step == 0:
+                self._save()
             while self.step < self.config.max_steps and ended == "finished":
                 self._take_step()
                 if self._due(self.config.log_every):
@@ -188,8 +199,7 @@ class Trainer:
         norm = clip(self.engine.trained.parameters(), self.config.clip_norm)
         if not math.isfinite(total) or not math.isfinite(norm):
             raise Diverged(
-                f"at step {self.step + 1} the loss is {total} and its gradient's norm {norm}: "
-                f"try a smaller --training.learning-rate than {self.config.learning_rate}"
+                f"at step {self.step + 1} the loss is {total} and its gradient's norm {norm}"
             )
         self.optimizer.step(rate)
         self.step += 1
@@ -239,20 +249,24 @@ class Trainer:
         speed = f"{row['tokens_per_second']:,.0f} tokens/s  {in_words(self.clock.seconds)}"
         line = f"step {self.step:>6,}  loss {row['loss']:.4f}  {speed}"
         self.engine.gather()
-        self.validated = (self.step, {})
-        if not leads():
-            return
-        self.model.eval()
-        with torch.no_grad():
-            values = dict(self.validate()) if self.validate is not None else {}
-            self.validated = (self.step, values)
-            if values:
-                self.log.write(self.step, values)
-                line += "".join(f"  {name.replace('_', ' ')} {v:.4f}" for name, v in values.items())
-            self.log.say(line)
-            if self.sample is not None and (shown := self.sample()):
-                self.log.say(shown)
+        values = first(partial(self._validate, line))
+        self.validated = (self.step, values)
         self.model.train()
+
+    @torch.no_grad()
+    def _validate(self, line: str) -> dict[str, float]:
+        """Measure and show what the model does now: the first process does it for all."""
+        self.model.eval()
+        values = dict(self.validate()) if self.validate is not None else {}
+        if not all(map(math.isfinite, values.values())):
+            raise Diverged(f"at step {self.step} the model's answers are no numbers any more")
+        if values:
+            self.log.write(self.step, values)
+            line += "".join(f"  {name.replace('_', ' ')} {v:.4f}" for name, v in values.items())
+        self.log.say(line)
+        if self.sample is not None and (shown := self.sample()):
+            self.log.say(shown)
+        return values
 
     def _measure_precision(self) -> str:
         """Time one batch in both formats; the data goes back to where it was."""
