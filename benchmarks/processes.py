@@ -18,11 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import cycle
+from dataclasses import replace
+from itertools import cycle, islice
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from timing import spread
 from unrolled.models import ModelConfig, build
@@ -57,12 +60,29 @@ class Held:
         pass
 
 
-def trainer(which: str, parallel: Any) -> Trainer:
+def hold(path: Path) -> None:
+    """Write some batches of Pig Latin, which take much longer to make than to train on."""
+    stream = PigLatin().open(PigLatin().defaults("decoder")).batches()
+    found = enumerate(islice(stream, 20))
+    parts = {f"{i}.{k}": v for i, batch in found for k, v in vars(batch).items() if v is not None}
+    save_file({name: value.contiguous() for name, value in parts.items()}, path)
+
+
+def pig_latin(path: Path) -> list[Batch]:
+    """The same batches, read."""
+    parts: list[dict[str, torch.Tensor]] = [{} for _ in range(20)]
+    for name, value in load_file(path).items():
+        number, _, key = name.partition(".")
+        parts[int(number)][key] = value
+    return [Batch(**part) for part in parts]
+
+
+def trainer(which: str, parallel: Any, held: str) -> Trainer:
     """The trainer of one model."""
     config = TrainingConfig(max_steps=10_000, device="cpu", parallel=parallel)
     if which == "small":
-        job = PigLatin().open(PigLatin().defaults("decoder"))
-        model, batches = build("decoder", job.config.model), job.batches()
+        sizes = replace(PigLatin().defaults("decoder").model, vocab_size=64)
+        model, batches = build("decoder", sizes), Held(pig_latin(Path(held)))
     else:
         sizes = ModelConfig(
             vocab_size=4096, hidden_size=320, num_layers=8, num_heads=8, max_positions=256
@@ -73,11 +93,11 @@ def trainer(which: str, parallel: Any) -> Trainer:
     return Trainer(model, batches, config, NoLog(), seed=0)
 
 
-def worker(which: str, parallel: str) -> None:
+def worker(which: str, parallel: str, held: str) -> None:
     """Train, and print target tokens a second."""
     keep_freed_memory()
     with joined():
-        made = trainer(which, parallel)
+        made = trainer(which, parallel, held)
         made.model.train()
         warm_up, steps = STEPS[which]
         for _ in range(warm_up):
@@ -89,12 +109,12 @@ def worker(which: str, parallel: str) -> None:
             print((made.tally.targets - before) / (time.perf_counter() - start))
 
 
-def measure(which: str, processes: int, parallel: str) -> float:
+def measure(which: str, processes: int, parallel: str, held: Path) -> float:
     """Tokens a second of processes that are started for it."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     start = torchrun if processes > 1 else []
     done = subprocess.run(
-        [sys.executable, *start, __file__, which, parallel],
+        [sys.executable, *start, __file__, which, parallel, str(held)],
         env={**os.environ, "OMP_NUM_THREADS": str(2 // processes)},
         check=True,
         capture_output=True,
@@ -111,19 +131,25 @@ def compare(rounds: int = 5, models: tuple[str, ...] = ("small", "large")) -> No
         "two processes, DDP": (2, "ddp"),
         "two processes, FSDP": (2, "fsdp"),
     }
-    for which in models:
-        name = NAMES[which]
-        rates: dict[str, list[float]] = {label: [] for label in contenders}
-        for _ in range(rounds):
-            for label, (processes, parallel) in contenders.items():
-                rates[label].append(measure(which, processes, parallel))
-        first = median(next(iter(rates.values())))
-        print(f"\ntarget tokens/s, {name}\n(median and quartiles of {rounds} rounds)")
-        for label, values in rates.items():
-            print(
-                f"  {label:<34} {spread(values):>24}   {median(values) / first:.2f} ×", flush=True
-            )
+    with tempfile.TemporaryDirectory() as folder:
+        held = Path(folder) / "batches.safetensors"
+        hold(held)
+        for which in models:
+            report(which, rounds, contenders, held)
+
+
+def report(which: str, rounds: int, contenders: dict[str, tuple[int, str]], held: Path) -> None:
+    """Measure one model in turns and print the medians."""
+    name = NAMES[which]
+    rates: dict[str, list[float]] = {label: [] for label in contenders}
+    for _ in range(rounds):
+        for label, (processes, parallel) in contenders.items():
+            rates[label].append(measure(which, processes, parallel, held))
+    first = median(next(iter(rates.values())))
+    print(f"\ntarget tokens/s, {name}\n(median and quartiles of {rounds} rounds)")
+    for label, values in rates.items():
+        print(f"  {label:<34} {spread(values):>24}   {median(values) / first:.2f} ×", flush=True)
 
 
 if __name__ == "__main__":
-    worker(sys.argv[1], sys.argv[2])
+    worker(*sys.argv[1:])

@@ -29,6 +29,13 @@ def run(processes: int, *words: object) -> str:
     try:
         out, errors = started.communicate(timeout=240)
     finally:
-        started.terminate()
+        end(started)
     assert started.returncode == 0, errors[-4000:]
     return out
+
+
+def end(started: subprocess.Popen[str]) -> None:
+    """See that it is over, and its workers with it: torchrun takes them along."""
+    if started.poll() is None:
+        started.terminate()
+        started.communicate(timeout=60)

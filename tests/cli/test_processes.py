@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.torchrun import run, start
+from tests.torchrun import end, run, start
 
 from cli.conftest import TINY
 from unrolled.cli import main
@@ -139,9 +139,9 @@ def test_a_worker_killed_is_restarted_and_the_weights_are_the_same_bits(
     try:
         at_step(process, 20)
         os.kill(workers(process)[-1], signal.SIGKILL)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=240)
     finally:
-        process.terminate()
+        end(process)
     assert process.returncode == 0, errors
     assert "going on from step" in errors
     weights = [folder / "run/model.safetensors" for folder in (home, tmp_path)]
@@ -154,9 +154,9 @@ def test_an_interrupted_torchrun_leaves_a_run_that_one_process_resumes(tmp_path:
     try:
         at_step(process, 20)
         process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=240)
     finally:
-        process.terminate()
+        end(process)
     assert "interrupted: " in out, errors
     assert main(["translate", str(tmp_path / "run"), "201102"]) == 0
     step = int(out.partition("interrupted: ")[2].split()[0].replace(",", ""))
