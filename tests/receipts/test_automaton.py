@@ -169,21 +169,28 @@ def test_the_sigmoid_is_bounded_from_both_sides():
 def test_a_receipt_of_a_thousand_states_is_within_the_budgets_of_a_file():
     rng = np.random.default_rng(0)
     dfa = DFA.from_table(rng.integers(0, 1000, (1000, 4)), range(0, 1000, 2), "abcd")
-    text = compile(dfa).receipt().to_json()
+    answer = compile(dfa)
     plain = uninstrumented()
+    parts = {"given": dfa.given(), "answer": answer.answer(), "evidence": answer.evidence}
+    claim = plain.check_automaton(*parts.values())
+    text = json.dumps({"receipt": 1, "kind": "automaton.lstm", "claim": claim, **parts})
     assert "automaton of 1000 states" in plain.check(plain.parse(text))
 
 
 def test_a_file_too_large_by_default_is_read_when_asked_for(tmp_path):
     path = tmp_path / "large.json"
-    compile(named("mod-30000")).receipt().save(path)
+    compile(named("mod-8")).receipt().save(path)
     plain = uninstrumented()
-    verdict = plain.check_file(path)
-    assert verdict.status == "unreadable"
-    assert "--large" in verdict.text
-    assert plain.check_file(path, large=True).status == "holds"
-    assert plain.main([str(path)]) == 2
-    assert plain.main(["--large", str(path)]) == 0
+    for name in ("MAX_VALUES", "MAX_BYTES"):
+        whole = getattr(plain, name)
+        setattr(plain, name, 300)
+        verdict = plain.check_file(path)
+        assert verdict.status == "unreadable"
+        assert "--large" in verdict.text
+        assert plain.check_file(path, large=True).status == "holds"
+        assert plain.main([str(path)]) == 2
+        assert plain.main(["--large", str(path)]) == 0
+        setattr(plain, name, whole)
     assert plain.main(["--large"]) == 2
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Bool, Int, Integer
 
 from unrolled.errors import BadInput
@@ -79,14 +80,14 @@ class DFA:
     @classmethod
     def from_table(
         cls,
-        table: Int[np.ndarray, "states symbols"],
+        table: npt.ArrayLike,
         accepting: Sequence[int],
         alphabet: Sequence[str],
         start: int = 0,
     ) -> DFA:
         """States 0, 1, … by number: table[p, a] is where symbol number a leads from p."""
-        names = [str(number) for number in range(len(table))]
         rows = np.asarray(table).tolist()
+        names = [str(number) for number in range(len(rows))]
         if any(not 0 <= q < len(names) for row in rows for q in row):
             raise BadInput(f"a table of {len(names)} states holds numbers 0..{len(names) - 1}")
         moves = {

@@ -139,6 +139,7 @@ def heat(axes: Any, answer: Compiled, string: str | Sequence[str]) -> None:
     axes.imshow(values, cmap="PuOr_r", vmin=-1.6, vmax=1.6, aspect="auto")
     for (y, x), value in np.ndenumerate(values):
         text = f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
+        text = text.removeprefix("-") if not text.strip("-0.") else text
         axes.text(x, y, text, ha="center", va="center", fontsize=8)
     names = [
         LABELS[name] + (f" {u}" if units > 1 else "")

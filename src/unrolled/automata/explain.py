@@ -98,4 +98,5 @@ def table(answer: Compiled, string: str | Sequence[str]) -> str:
 
 def shown(value: float) -> str:
     """A whole number as one, another with three decimals."""
-    return f"{value:.0f}" if float(value).is_integer() else f"{value:.3f}"
+    text = f"{value:.0f}" if float(value).is_integer() else f"{value:.3f}"
+    return text.removeprefix("-") if not text.strip("-0.") else text

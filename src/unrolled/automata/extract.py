@@ -105,7 +105,7 @@ class Network:
             C, h = self.lstm.step(self.inputs, here[:, :hidden], here[:, hidden:])[4:]
             row = []
             for state, yes in zip(np.concatenate([h, C], axis=1), self.reads(h), strict=True):
-                gaps = np.abs(states - state).max(axis=1)
+                gaps = np.abs(states - state).max(axis=1, initial=0)
                 gaps[np.array(accepted) != yes] = np.inf
                 k = int(gaps.argmin())
                 if gaps[k] > radius:
