@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+
+# The folder of this script goes last: a library the package uses is called `automata` too.
+sys.path.append(sys.path.pop(0))
 
 from timing import interleaved
 from unrolled.automata import DFA, Compiled, compile, parity

@@ -110,14 +110,14 @@ def test_a_predicate_is_learned_by_queries():
     assert len(learn(lambda s: s.count("1") % 3 == 0, "01", longest=6).states) == 3
     found = learn(lambda s: "abba" in s, "ab", longest=9)
     assert difference(found, named("contains-abba")) is None
-    assert len(learn(lambda s: True, "ab", longest=4).states) == 1
+    assert len(learn(lambda _: True, "ab", longest=4).states) == 1
 
 
 def test_a_predicate_that_needs_too_many_states_fails_in_one_line():
     with pytest.raises(WorkFailed, match="more than 5 states"):
         learn(lambda s: s == s[::-1], "01", longest=12, most=5)
     with pytest.raises(BadInput, match="choose a shorter length"):
-        learn(lambda s: True, "01", longest=MAX_STRINGS.bit_length())
+        learn(lambda _: True, "01", longest=MAX_STRINGS.bit_length())
 
 
 def test_sizes_that_do_not_fit_are_refused():

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Float
 
 from unrolled.automata.dfa import DFA
@@ -54,7 +55,7 @@ class Network:
         self,
         lstm: LSTM,
         inputs: Mapping[str, Sequence[float]],
-        readout: tuple[Sequence[float], float],
+        readout: tuple[npt.ArrayLike, float],
     ) -> None:
         self.lstm = lstm
         self.alphabet = tuple(inputs)
@@ -122,7 +123,7 @@ class Network:
 def extract(
     lstm: LSTM | torch.nn.LSTM,
     inputs: Mapping[str, Sequence[float]],
-    readout: tuple[Sequence[float], float],
+    readout: tuple[npt.ArrayLike, float],
     longest: int = 10,
     most: int = 100,
 ) -> Extracted:
