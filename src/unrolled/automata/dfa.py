@@ -203,6 +203,12 @@ class DFA:
             BadInput: a symbol outside the alphabet, with its place.
         """
         if isinstance(string, str) and all(len(a) == 1 for a in self.alphabet):
+            if string.isascii() and all(a.isascii() for a in self.alphabet):
+                places = np.full(128, 255, dtype=np.uint8)
+                places[[ord(a) for a in self.alphabet]] = np.arange(len(self.alphabet))
+                found_all = places[np.frombuffer(string.encode("ascii"), dtype=np.uint8)]
+                if found_all.size == 0 or found_all.max() < 255:
+                    return found_all
             # Written as fixed-width code points, ten million symbols are looked up at once.
             points = np.frombuffer(string.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
             codes = np.array([ord(a) for a in self.alphabet], dtype=np.uint32)

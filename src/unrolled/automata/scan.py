@@ -68,9 +68,41 @@ class SparseSteps:
         self.forgets = not self.kept.any()
         on = np.flatnonzero(lstm.h0)
         self.start: State = on, lstm.h0[on], np.where(self.kept, lstm.C0, 0.0)
+        if self.forgets:
+            self.prepare(base)
+
+    def prepare(self, base: Float[np.ndarray, "symbols gates hidden"]) -> None:
+        """What `touched_step` needs: all of it Python's own numbers, quicker one by one."""
+        self.resting = base.transpose(0, 2, 1).tolist()
+        h = np.sign(base[:, 2]) * (base[:, 1] > 0) * (base[:, 3] > 0)
+        self.resting_on = [{int(q): float(row[q]) for q in row.nonzero()[0]} for row in h]
+        self.readers: list[dict[int, list[float]]] = [{} for _ in range(self.hidden)]
+        for j, readers in enumerate(self.readers):
+            for k in range(self.starts[j], self.starts[j + 1]):
+                gate, q = divmod(int(self.flat[k]), self.hidden)
+                readers.setdefault(q, [0.0] * 4)[gate] = float(self.values[k])
+
+    def touched_step(self, state: State, symbol: int) -> State:
+        """The step where C is forgotten: only units that read one that is on can do otherwise than
+        they do when all of h is 0.
+        """
+        sums: dict[int, list[float]] = {}
+        resting = self.resting[symbol]
+        for j, value in zip(state[0].tolist(), state[1].tolist(), strict=True):
+            for q, (_, i, c, o) in self.readers[j].items():
+                z = sums.get(q) or resting[q]
+                sums[q] = [0.0, z[1] + i * value, z[2] + c * value, z[3] + o * value]
+        found = {q: value for q, value in self.resting_on[symbol].items() if q not in sums}
+        for q, (_, i, c, o) in sums.items():
+            if i > 0 and o > 0 and c:
+                found[q] = 1.0 if c > 0 else -1.0
+        on = sorted(found)
+        return np.array(on, dtype=np.int64), np.array([found[q] for q in on]), state[2]
 
     def step(self, state: State, symbol: int) -> State:
         """The units that are on, their h, and C (0 where it will be forgotten)."""
+        if self.forgets:
+            return self.touched_step(state, symbol)
         on, h, C = state
         z = self.base[symbol].copy()
         for j, value in zip(on.tolist(), h.tolist(), strict=True):
@@ -79,12 +111,10 @@ class SparseSteps:
         hidden = self.hidden
         gates = z > 0
         candidate = np.sign(z[2 * hidden : 3 * hidden])
-        new = gates[hidden : 2 * hidden] * candidate
-        if not self.forgets:
-            new += gates[:hidden] * C
+        new = gates[hidden : 2 * hidden] * candidate + gates[:hidden] * C
         h_new = np.sign(new) * gates[3 * hidden :]
         on = h_new.nonzero()[0]
-        return on, h_new[on], np.where(self.kept, new, 0.0) if not self.forgets else C
+        return on, h_new[on], np.where(self.kept, new, 0.0)
 
     def key(self, state: State) -> bytes:
         """The same bytes for the same state."""
