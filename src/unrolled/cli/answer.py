@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -15,6 +16,7 @@ from unrolled.decoding import SamplingConfig
 from unrolled.errors import BadInput
 from unrolled.tasks.pairs import PairJob
 from unrolled.tasks.running import open_run
+from unrolled.tasks.task import Job
 from unrolled.tasks.text import MaskedJob, TextJob
 
 
@@ -55,7 +57,7 @@ class Translate(Command):
     sentences: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SENTENCE")]
     """One or more sentences, each in quotes."""
     json: bool = False
-    """Print a JSON list of {"source", "translation"}."""
+    """Print a JSON list of {"source", "translation", "completed"}."""
 
     def run(self) -> int:
         """Print a translation a line."""
@@ -64,12 +66,20 @@ class Translate(Command):
         job, model = open_run(self.run_folder)
         if not isinstance(job, PairJob):
             raise BadInput(f"{self.run_folder} is a run of {job.config.task}: it doesn't translate")
-        answers = job.translate(model, self.sentences)
+        answers = job.answers(model, self.sentences)
+        for number, answer in enumerate(answers, 1):
+            if answer.cut:
+                warn_of_cut(f"the translation of sentence {number}", job)
         if self.json:
             rows = zip(self.sentences, answers, strict=True)
-            print_json([{"source": s, "translation": t} for s, t in rows])
+            print_json(
+                [
+                    {"source": source, "translation": a.text, "completed": a.completed}
+                    for source, a in rows
+                ]
+            )
         else:
-            print("\n".join(answers))
+            print("\n".join(answer.text for answer in answers))
         return 0
 
 
@@ -90,7 +100,7 @@ class Generate(Command):
     seed: int = 0
     """Seed of the draws."""
     json: bool = False
-    """Print {"prompt", "continuation"}."""
+    """Print {"prompt", "continuation", "completed"}: whether it ends as a text of the corpus."""
 
     def run(self) -> int:
         """Print the prompt and what follows."""
@@ -104,9 +114,18 @@ class Generate(Command):
                 f"{self.run_folder} is a run of {job.config.task} with architecture "
                 f"{job.config.architecture}: it doesn't continue text"
             )
-        answer = job.generate(model, self.prompt, self.max_tokens, self.sampling, self.seed)
+        answer = job.answer(model, self.prompt, self.max_tokens, self.sampling, self.seed)
+        if answer.cut:
+            warn_of_cut("the continuation", job)
         if self.json:
-            print_json({"prompt": self.prompt, "continuation": answer})
+            told = {"continuation": answer.text, "completed": answer.completed}
+            print_json({"prompt": self.prompt, **told})
         else:
-            print(self.prompt + answer)
+            print(self.prompt + answer.text)
         return 0
+
+
+def warn_of_cut(what: str, job: Job) -> None:
+    """One line on standard error for an answer that is not whole."""
+    limit = job.config.model.max_positions
+    print(f"{what} is cut where the model's positions end (max_positions {limit})", file=sys.stderr)

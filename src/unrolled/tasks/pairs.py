@@ -18,7 +18,7 @@ from unrolled.decoding import DecoderScorer, EncoderDecoderScorer, Scorer, sampl
 from unrolled.errors import BadInput
 from unrolled.models import Model
 from unrolled.models.batch import Batch
-from unrolled.tasks.task import Job, Progress, Scores, silent
+from unrolled.tasks.task import Answer, Job, Progress, Scores, silent
 from unrolled.training.config import RunConfig
 
 Pair = tuple[str, str]
@@ -112,7 +112,7 @@ class PairJob(Job):
         for i, answer in zip(
             fitting, self._answers(model, [sources[i] for i in fitting], progress), strict=True
         ):
-            answers[i] = answer
+            answers[i] = answer.text
         matches = sum(a == r for a, r in zip(answers, references, strict=True))
         scores = {
             "exact_match": matches / len(references),
@@ -124,6 +124,10 @@ class PairJob(Job):
         return {**scores, "too_long": too_long} if too_long else scores
 
     def translate(self, model: Model, sentences: Sequence[str]) -> list[str]:
+        """The texts of `answers`."""
+        return [answer.text for answer in self.answers(model, sentences)]
+
+    def answers(self, model: Model, sentences: Sequence[str]) -> list[Answer]:
         """The likeliest translation token by token (greedy), a sentence each.
 
         Raises `BadInput` for a sentence the tokenizer can't make or the model can't hold.
@@ -148,16 +152,19 @@ class PairJob(Job):
 
     def _answers(
         self, model: Model, sources: Sequence[Sequence[int]], progress: Progress
-    ) -> list[str]:
+    ) -> list[Answer]:
         rooms = [self._room(source) for source in sources]
         done = count(1)
-        answers = sample(
+        written = sample(
             self.scorer(model, max(rooms, default=1)),
             sources,
             max_length=rooms,
             on_finished=lambda _: progress(next(done), len(sources)),
         )
-        return [self.tokenizer.decode(answer.tokens) for answer in answers]
+        return [
+            Answer(self.tokenizer.decode(w.tokens), w.completed, cut=not w.completed)
+            for w in written
+        ]
 
     def scorer(self, model: Model, max_length: int) -> Scorer:
         """The model as a search sees it."""
