@@ -202,29 +202,20 @@ class DFA:
         Raises:
             BadInput: a symbol outside the alphabet, with its place.
         """
-        if isinstance(string, str) and all(len(a) == 1 for a in self.alphabet):
-            if string.isascii() and all(a.isascii() for a in self.alphabet):
-                places = np.full(128, 255, dtype=np.uint8)
-                places[[ord(a) for a in self.alphabet]] = np.arange(len(self.alphabet))
-                found_all = places[np.frombuffer(string.encode("ascii"), dtype=np.uint8)]
-                if found_all.size == 0 or found_all.max() < 255:
-                    return found_all
-            # Written as fixed-width code points, ten million symbols are looked up at once.
-            points = np.frombuffer(string.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-            codes = np.array([ord(a) for a in self.alphabet], dtype=np.uint32)
-            order = np.argsort(codes)
-            place = np.searchsorted(codes[order], points).clip(max=len(codes) - 1)
-            result = np.asarray(order[place], dtype=np.uint8 if len(codes) <= 256 else np.int64)
-            wrong = np.flatnonzero(codes[result] != points)
-            if not len(wrong):
+        if isinstance(string, str) and string.isascii() and len(self.alphabet) < 255:
+            # Ten million symbols are looked up at once.
+            places = np.full(128, 255, dtype=np.uint8)
+            for symbol, k in self.symbol_numbers.items():
+                if len(symbol) == 1 and symbol.isascii():
+                    places[ord(symbol)] = k
+            result = places[np.frombuffer(string.encode("ascii"), dtype=np.uint8)]
+            if not (result == 255).any():
                 return result
-            at, bad = int(wrong[0]), string[int(wrong[0])]
-        else:
-            found = [self.symbol_numbers.get(symbol, -1) for symbol in string]
-            if -1 not in found:
-                return np.array(found, dtype=np.int64)
-            at = found.index(-1)
-            bad = string[at]
+        found = [self.symbol_numbers.get(symbol, -1) for symbol in string]
+        if -1 not in found:
+            return np.array(found, dtype=np.int64)
+        at = found.index(-1)
+        bad = string[at]
         raise BadInput(
             f"symbol {at + 1} of the string is {bad!r}; the alphabet is {' '.join(self.alphabet)}"
         )

@@ -48,7 +48,7 @@ MAX_ROWS = 4_096  # in one refutation: inputs + 2 always suffice (Carathéodory)
 MAX_MULTIPLIERS = 50_000  # and nodes, in a proof of minimality
 MAX_FRACTION_DIGITS = 60  # above and below the line
 MAX_EVALUATIONS = 2**23  # rows times neurons of a network
-MAX_HARD_STEPS = 2**23  # of a unit of an LSTM, a symbol each
+MAX_HARD_STEPS = 2**24  # of a unit of an LSTM, a symbol each
 MAX_SOFT_STEPS = 2**19
 LARGER = 32  # times the bytes and the values, where the caller asks for it
 
