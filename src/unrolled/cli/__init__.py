@@ -29,6 +29,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
+    "automaton": Entry("unrolled.cli.automaton:Automaton", "an LSTM that follows an automaton"),
     "check": Entry("unrolled.cli.check:Check", "verify receipts again, trusting nobody"),
     "neuron": Entry("unrolled.cli.neuron:Neuron", "one threshold neuron, or the proof of none"),
     "tasks": Entry("unrolled.cli.tasks:Tasks", "list what there is to train on"),
