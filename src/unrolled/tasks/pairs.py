@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count, islice
+from itertools import chain, count, islice
 from typing import Any, Literal
 
 import sacrebleu
@@ -16,12 +16,14 @@ import sacrebleu
 from unrolled.data import BatchStream, Tokenizer, pair_batches
 from unrolled.decoding import DecoderScorer, EncoderDecoderScorer, Scorer, sample
 from unrolled.decoding.processors import LogitProcessor
+from unrolled.decoding.sampling import ROWS_TOGETHER, Sampled
 from unrolled.errors import BadInput
 from unrolled.models import Model
 from unrolled.models.batch import Batch
 from unrolled.receipts import Receipt
 from unrolled.tasks.task import Answer, Job, Progress, Scores, silent
 from unrolled.training.config import RunConfig
+from unrolled.training.parallel import spread
 
 Pair = tuple[str, str]
 SCORED = 1_000
@@ -113,7 +115,7 @@ class PairJob(Job):
         """A translation of each held-out sentence; "" for one that the model is too short for."""
         sources = [self._source(source) for source, _ in self.data.held_out]
         fitting = [i for i, source in enumerate(sources) if self._room(source)]
-        answers = self._answers(model, [sources[i] for i in fitting], progress)
+        answers = self._answers(model, [sources[i] for i in fitting], progress, shared=True)
         found = {i: answer.text for i, answer in zip(fitting, answers, strict=True)}
         return [found.get(i, "") for i in range(len(sources))]
 
@@ -172,6 +174,28 @@ class PairJob(Job):
                 )
         return sources
 
+    def translate_many(
+        self,
+        model: Model,
+        sentences: Sequence[str],
+        progress: Progress,
+        processors: Sequence[LogitProcessor] = (),
+    ) -> list[Answer]:
+        """The same; under torchrun all processes must call it, and each does a part of the work."""
+        for sentence in sentences:
+            self.check(sentence)
+        sources = [self._source(sentence) for sentence in sentences]
+        return self._answers(model, sources, progress, processors, shared=True)
+
+    def check(self, sentence: str) -> None:
+        """Raise `BadInput` for a sentence that can't be translated."""
+        source = self._source(sentence)
+        if not self._room(source):
+            raise BadInput(
+                f"a sentence of {len(source)} tokens leaves a model of max_positions "
+                f"{self.config.model.max_positions} no room to answer: split it"
+            )
+
     def _room(self, source: Sequence[int]) -> int:
         """How many tokens the model may answer a source with; 0 if it can't hold the source."""
         left = self.config.model.max_positions - len(source)
@@ -185,21 +209,35 @@ class PairJob(Job):
         self,
         model: Model,
         sources: Sequence[Sequence[int]],
-        progress: Progress,
+        progress: Progress = silent,
         processors: Sequence[LogitProcessor] = (),
+        *,
+        shared: bool = False,
     ) -> list[Answer]:
+        """Answers in order. `shared` divides what is decoded side by side, and never more finely.
+
+        So the sums of floating-point numbers, and with them the answers, are those of one process.
+        """
         rooms = [self._room(source) for source in sources]
+        scorer = self.scorer(model, max(rooms, default=1))
+        order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+        chunks = [order[i : i + ROWS_TOGETHER] for i in range(0, len(order), ROWS_TOGETHER)]
         done = count(1)
-        written = sample(
-            self.scorer(model, max(rooms, default=1)),
-            sources,
-            max_length=rooms,
-            processors=processors,
-            on_finished=lambda _: progress(next(done), len(sources)),
-        )
+
+        def decode(chunk: list[int]) -> list[Sampled]:
+            return sample(
+                scorer,
+                [sources[i] for i in chunk],
+                max_length=[rooms[i] for i in chunk],
+                processors=processors,
+                on_finished=lambda _: progress(next(done), len(sources)),
+            )
+
+        decoded = spread(decode, chunks) if shared else map(decode, chunks)
+        written = dict(zip(chain(*chunks), chain(*decoded), strict=True))
         return [
             Answer(self.tokenizer.decode(w.tokens), w.completed, cut=not w.completed)
-            for w in written
+            for w in (written[i] for i in range(len(sources)))
         ]
 
     def scorer(self, model: Model, max_length: int) -> Scorer:
