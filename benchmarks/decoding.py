@@ -26,7 +26,7 @@ import torch
 from timing import interleaved, spread
 from unrolled.decoding import sample
 from unrolled.models.export_hf import export_hf
-from unrolled.tasks.running import open_run
+from unrolled.tasks.answering import open_run
 from unrolled.training.memory import keep_freed_memory
 from unrolled.training.run import processor
 
