@@ -4,7 +4,8 @@
     python benchmarks/training.py flops      model FLOP utilisation, between matrix products
     python benchmarks/training.py goal       seconds from a cold start to 95 % exact match
     python benchmarks/training.py checkpoints   what a checkpoint every 50 steps costs
-    python benchmarks/training.py            all four
+    python benchmarks/training.py processes     two processes against one with two threads
+    python benchmarks/training.py            all of them
 
 Limits, written down before optimising: a step of the small model (0.2 M weights, 4,096 positions)
 is 5 GFLOP, 25 ms at the 200 GFLOP/s that two cores reach here; what padding adds is wasted, so the
@@ -28,6 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from processes import compare
 from timing import interleaved, peak_megabytes, spread
 from unrolled.models import ModelConfig, build
 from unrolled.models.batch import IGNORED, Batch
@@ -329,6 +331,7 @@ def main() -> None:
         "flops": flop_utilisation,
         "goal": time_to_goal,
         "checkpoints": checkpoint_cost,
+        "processes": compare,
     }
     chosen = sys.argv[1:] or list(parts)
     if unknown := set(chosen) - set(parts):

@@ -14,7 +14,8 @@ import torch
 from tasks.test_running import LINES, text_config
 from unrolled.errors import BadInput
 from unrolled.models.store import load_file, saved_step
-from unrolled.tasks.running import open_run, resume, train
+from unrolled.tasks.answering import open_run
+from unrolled.tasks.running import resume, train
 from unrolled.tasks.text import LARGEST_EXPONENT, loss_and_perplexity
 from unrolled.training import Diverged, Trainer
 from unrolled.training.checkpoint import Checkpoints

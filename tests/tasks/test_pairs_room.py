@@ -14,8 +14,9 @@ from unrolled.decoding import sample
 from unrolled.errors import BadInput
 from unrolled.models import build
 from unrolled.tasks import TASKS
+from unrolled.tasks.answering import open_run
 from unrolled.tasks.pairs import PairJob
-from unrolled.tasks.running import open_run, train
+from unrolled.tasks.running import train
 from unrolled.tasks.task import Answer
 from unrolled.training import RunConfig
 
@@ -83,7 +84,7 @@ class Fixed(PairJob):
 
     fixed: dict[str, str]
 
-    def _answers(self, model: Any, sources: Any, progress: Any) -> list[Answer]:
+    def _answers(self, model: Any, sources: Any, *_: Any, **__: Any) -> list[Answer]:
         texts = [self.fixed[self.tokenizer.decode(source)] for source in sources]
         return [Answer(text, completed=True, cut=False) for text in texts]
 

@@ -60,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # a command's --help
         return stop.code if isinstance(stop.code, int) else 0
     except BadInput as error:
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            return 2  # under torchrun the first process of each machine says it for all
         return complain(name, error, 2)
     except WorkFailed as error:
         return complain(name, error, 1)

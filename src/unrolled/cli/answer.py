@@ -14,10 +14,10 @@ from unrolled.cli.output import print_json, progress
 from unrolled.cli.train import shown
 from unrolled.decoding import SamplingConfig
 from unrolled.errors import BadInput
-from unrolled.tasks.pairs import PairJob
-from unrolled.tasks.running import open_run
+from unrolled.tasks.answering import evaluate, open_run, translate
 from unrolled.tasks.task import Job
 from unrolled.tasks.text import MaskedJob, TextJob
+from unrolled.training.parallel import leads
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,10 @@ class Evaluate(Command):
 
     def run(self) -> int:
         """Print the scores."""
-        job, model = open_run(self.run_folder)
         with progress("scoring on what was held out") as tell:
-            scores = dict(job.score(model, tell))
+            scores = dict(evaluate(self.run_folder, tell))
+        if not leads():
+            return 0
         if self.json:
             print_json(scores)
         else:
@@ -47,7 +48,10 @@ class Evaluate(Command):
 
 @dataclass(frozen=True)
 class Translate(Command):
-    """Translate sentences with a run of piglatin, sort, verses or pairs."""
+    """Translate sentences, or a file, with a run of piglatin, sort, verses or pairs.
+
+    Under torchrun a file is divided between the processes and written by one, in order.
+    """
 
     name: ClassVar[str] = "translate"
     example: ClassVar[str] = 'unrolled translate runs/piglatin "the quick brown fox"'
@@ -55,23 +59,36 @@ class Translate(Command):
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run."""
     sentences: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SENTENCE")]
-    """One or more sentences, each in quotes."""
+    """One or more sentences, each in quotes; none with --input."""
+    input: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Text file in UTF-8 with a sentence a line; a blank line stays one."""
+    output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """File for the translations, a line each; standard output if not given."""
     json: bool = False
-    """Print a JSON list of {"source", "translation", "completed"}."""
+    """Print a JSON list of {"source", "translation", "completed"}; with --output {"output",
+    "sentences"}."""
 
     def run(self) -> int:
-        """Print a translation a line."""
-        if not self.sentences:
-            raise BadInput(f"no sentence to translate: `{self.example}`")
-        job, model = open_run(self.run_folder)
-        if not isinstance(job, PairJob):
-            raise BadInput(f"{self.run_folder} is a run of {job.config.task}: it doesn't translate")
-        answers = job.answers(model, self.sentences)
-        for number, answer in enumerate(answers, 1):
+        """Print a translation a line, or write them."""
+        if not self.sentences and self.input is None:
+            raise BadInput(f"no sentence to translate: `{self.example}`, or --input FILE")
+        if self.sentences and self.input is not None:
+            raise BadInput("either sentences or --input FILE, not both")
+        with progress("sentences translated") as tell:
+            job, rows = translate(
+                self.run_folder, self.sentences, tell, source=self.input, output=self.output
+            )
+        if not leads():
+            return 0
+        for number, (_, answer) in enumerate(rows, 1):
             if answer.cut:
                 warn_of_cut(f"the translation of sentence {number}", job)
-        if self.json:
-            rows = zip(self.sentences, answers, strict=True)
+        if self.output is not None:
+            if self.json:
+                print_json({"output": str(self.output), "sentences": len(rows)})
+            else:
+                print(f"{len(rows):,} lines written to {self.output}", file=sys.stderr)
+        elif self.json:
             print_json(
                 [
                     {"source": source, "translation": a.text, "completed": a.completed}
@@ -79,7 +96,7 @@ class Translate(Command):
                 ]
             )
         else:
-            print("\n".join(answer.text for answer in answers))
+            sys.stdout.write("".join(f"{answer.text}\n" for _, answer in rows))
         return 0
 
 

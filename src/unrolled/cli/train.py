@@ -24,6 +24,7 @@ from unrolled.tasks.starting import starting_config
 from unrolled.training import RunConfig, TrainingConfig
 from unrolled.training.config import strictly
 from unrolled.training.log import in_words
+from unrolled.training.parallel import leads
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ class Train(Command):
 
 def finish(task: str, trained: Trained, as_json: bool) -> int:
     """Say how a run ended; returns the exit code."""
-    if as_json:
+    if not leads():
+        pass
+    elif as_json:
         print_json(summary(trained))
     else:
         report(task, trained)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unrolled.data import BatchStream
 from unrolled.data.corpora import absolute, is_missing
 from unrolled.errors import BadInput
-from unrolled.models import Model, build, load, save
+from unrolled.models import Model, build, save
 from unrolled.models.store import CONFIG, WEIGHTS, load_weights, saved_step, write_json
 from unrolled.tasks import TASKS
 from unrolled.tasks.starting import check_start
@@ -20,10 +22,21 @@ from unrolled.training import Diverged, RunConfig, Trainer
 from unrolled.training.checkpoint import Checkpoints, read_state
 from unrolled.training.draw import draw_loss
 from unrolled.training.lock import locked
-from unrolled.training.log import RunLog
+from unrolled.training.log import NoLog, RunLog
 from unrolled.training.memory import keep_few_kernels, keep_freed_memory
+from unrolled.training.parallel import agree, first, joined, leads, restarted, size
 from unrolled.training.precision import pick_device
-from unrolled.training.run import CURVE, check_place, create, differences, load_config, trained_on
+from unrolled.training.run import (
+    CURVE,
+    check_place,
+    create,
+    differences,
+    load_config,
+    made_by_this_launch,
+    trained_on,
+)
+
+Begun = tuple[Job, Model, BatchStream[Any]]
 
 
 @dataclass(frozen=True)
@@ -63,8 +76,37 @@ def train(
     Interrupted or out of time, it ends in order all the same. Raises `BadInput` for a config that
     can't be trained, `Diverged` when the loss is no number (the best weights so far are saved).
     `progress` is told how far the scoring at the end is.
+
+    Under torchrun the processes train together; started again, they go on from the run's last
+    checkpoint, and with `overwrite` too if it was torchrun that did so.
     """
-    config = located(config)
+    with joined(), ExitStack() as held:
+        begun: list[Begun] = []
+
+        def begin() -> bool:
+            if restarted(by_name=not overwrite) and made_by_this_launch(folder, located(config)):
+                return False
+            job, model, batches = _begin(located(config))
+            check_place(folder, overwrite=overwrite)
+            held.enter_context(locked(folder))
+            made_by, data = command or sys.argv, job.fingerprint()
+            create(folder, job.config, job.tokenizer, made_by, data=data, overwrite=overwrite)
+            begun.append((job, model, batches))
+            return True
+
+        agree("options", config)
+        # The first process makes the folder; the others then find the tokenizer in it.
+        if not first(begin):
+            return _resume(folder, {}, progress)
+        job, model, batches = begun[0] if begun else _open(load_config(folder), folder)
+        if config.init and not begun:
+            load_weights(model, Path(config.init) / WEIGHTS)
+        agree("data", job.fingerprint())
+        return _fit(job, model, batches, folder, progress)
+
+
+def _begin(config: RunConfig) -> Begun:
+    """Open all that a new run needs, and see that nothing is amiss."""
     start = Path(config.init) if config.init else None
     if start is not None:
         check_start(config)
@@ -79,11 +121,13 @@ def train(
     if start is not None:
         load_weights(model, start / WEIGHTS)
     rehearse(batches, config)
-    made_by, data = command or sys.argv, job.fingerprint()
-    check_place(folder, overwrite=overwrite)
-    with locked(folder):
-        create(folder, job.config, job.tokenizer, made_by, data=data, overwrite=overwrite)
-        return _fit(job, model, batches, folder, progress)
+    return job, model, batches
+
+
+def _open(config: RunConfig, folder: Path) -> Begun:
+    """The same for a run that has its folder."""
+    job = find_task(config.task).open(config, folder)
+    return job, build(config.architecture, config.model, seed=config.seed), job.batches()
 
 
 def located(config: RunConfig) -> RunConfig:
@@ -114,15 +158,34 @@ def resume(
     diverged go on otherwise. Raises `BadInput` for a folder that is no run or in use, a run that is
     finished or was never trained here, and data that has changed.
     """
-    config = load_config(folder)
     changes: dict[str, Any] = {"max_steps": max_steps, "learning_rate": learning_rate}
     given = {name: value for name, value in changes.items() if value}
-    config = replace(config, training=replace(config.training, **given))
-    with locked(folder):
-        return _resume(config, folder, bool(given), progress)
+    with joined():
+        return _resume(folder, given, progress)
 
 
-def _resume(config: RunConfig, folder: Path, changed: bool, progress: Progress) -> Trained:
+def _resume(folder: Path, changes: dict[str, Any], progress: Progress) -> Trained:
+    with ExitStack() as held:
+
+        def begin() -> tuple[RunConfig, Path | None, int]:
+            load_config(folder)  # a folder that is no run is not to be locked
+            held.enter_context(locked(folder))
+            return _last(folder, changes)
+
+        config, latest, step = first(begin)
+        job, model, batches = _open(config, folder)
+        others = differences(folder, job.fingerprint())
+        if changes and leads():
+            write_json(folder / CONFIG, config.to_json())
+        notes = [f"going on from step {step:,}"]
+        notes += [f"not to the same bits: {other}" for other in others]
+        return _fit(job, model, batches, folder, progress, latest, notes)
+
+
+def _last(folder: Path, changes: dict[str, Any]) -> tuple[RunConfig, Path | None, int]:
+    """From where a run goes on, if it does: its config, its last checkpoint and that one's step."""
+    config = load_config(folder)
+    config = replace(config, training=replace(config.training, **changes))
     latest = Checkpoints(folder).latest()
     step = read_state(latest)["step"] if latest else 0
     if step >= config.training.max_steps and saved_step(folder / WEIGHTS) == step:
@@ -131,14 +194,7 @@ def _resume(config: RunConfig, folder: Path, changed: bool, progress: Progress) 
         )
     if latest is None:
         check_beginning(config, folder)
-    job = find_task(config.task).open(config, folder)
-    others = differences(folder, job.fingerprint())
-    model = build(config.architecture, config.model, seed=config.seed)
-    if changed:
-        write_json(folder / CONFIG, config.to_json())
-    notes = [f"going on from step {step:,}"]
-    notes += [f"not to the same bits: {other}" for other in others]
-    return _fit(job, model, job.batches(), folder, progress, latest, notes)
+    return config, latest, step
 
 
 def check_beginning(config: RunConfig, folder: Path) -> None:
@@ -168,7 +224,7 @@ def _fit(
     keep_freed_memory()
     keep_few_kernels()
     config, checkpoints = job.config, Checkpoints(folder)
-    with RunLog(folder) as log:
+    with RunLog(folder) if leads() else NoLog() as log:
         for line in (*job.skipped(), batches.report(), introduction(job, model), *notes):
             if line:
                 log.say(line)
@@ -186,19 +242,28 @@ def _fit(
             trainer.resume(checkpoint)
         elif notes:
             log.cut(0, 0)
-        elif config.init:
+        elif config.init and leads():
             before = job.validate(model.eval())["validation_loss"]
             log.say(f"before training: held-out loss {before:.4f}")
         try:
             ended = trainer.fit()
         except Diverged as error:
+            if not leads():
+                raise SystemExit(1) from None  # the first process says it for all
             raise Diverged(f"{error}; {keep_best(model, checkpoints, config, folder)}") from None
-        save(model, folder / WEIGHTS, trainer.step)
-        draw_loss(folder, folder / CURVE)
+        trainer.engine.gather()
+        first(partial(_keep, model, folder, trainer.step))
         log.say("scoring on what was held out …")
-    model.eval()
-    scores = {} if ended == "interrupted" else job.score(model, progress)
-    return Trained(folder, ended, trainer.step, trainer.clock.seconds, scores, job.sample(model))
+    model.to(trainer.device).eval()
+    scores = {} if ended == "interrupted" else job.score(model, progress if leads() else silent)
+    sample = job.sample(model) if leads() else ""
+    return Trained(folder, ended, trainer.step, trainer.clock.seconds, scores, sample)
+
+
+def _keep(model: Model, folder: Path, step: int) -> None:
+    """Write the weights of a run that has ended, and its curve."""
+    save(model, folder / WEIGHTS, step)
+    draw_loss(folder, folder / CURVE)
 
 
 def keep_best(model: Model, checkpoints: Checkpoints, config: RunConfig, folder: Path) -> str:
@@ -222,15 +287,8 @@ def keep_best(model: Model, checkpoints: Checkpoints, config: RunConfig, folder:
 def introduction(job: Job, model: Model) -> str:
     """One line on what is trained."""
     count = sum(parameter.numel() for parameter in model.parameters())
+    together = f", {size()} processes ({job.config.training.parallel})" if size() > 1 else ""
     return (
         f"{job.config.task}: {job.config.architecture} with {count:,} parameters, "
-        f"vocabulary of {job.tokenizer.vocab_size:,}, corpus {job.config.data.corpus}"
+        f"vocabulary of {job.tokenizer.vocab_size:,}, corpus {job.config.data.corpus}{together}"
     )
-
-
-def open_run(folder: Path) -> tuple[Job, Model]:
-    """A trained run's job and model. Raises `BadInput` for a folder that is none."""
-    config = load_config(folder)
-    model = load(folder)
-    job = find_task(config.task).open(config, folder)
-    return job, model

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, cached_property, partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from unrolled.tasks.opening import corpus_of, tokenizer_for
 from unrolled.tasks.task import Answer, Job, Progress, Scores, Task, silent
 from unrolled.training.config import RunConfig, TrainingConfig
 from unrolled.training.loop import mean_loss
+from unrolled.training.parallel import spread
 
 VALIDATED = 8
 """Batches whose loss is followed while training."""
@@ -130,11 +131,15 @@ class TextJob(Job):
 
     def score(self, model: Model, progress: Progress = silent) -> Scores:
         """Perplexity a token, and bits a byte of UTF-8: comparable between tokenizers."""
-        nats, targets = 0.0, 0
-        for number, batch in enumerate(self._stream("validation").once(), 1):
-            nats += mean_loss(model, [batch]) * batch.num_targets
-            targets += batch.num_targets
-            progress(number, 0)
+        done = count(1)
+
+        def measure(batch: Batch) -> tuple[float, int]:
+            loss = mean_loss(model, [batch]) * batch.num_targets
+            progress(next(done), 0)
+            return loss, batch.num_targets
+
+        found = spread(measure, self._stream("validation").once())
+        nats, targets = (sum(values) for values in zip(*found, strict=True))
         size = sum(len(text.encode()) for text in self.corpus.documents("validation"))
         return {
             **loss_and_perplexity(nats, targets),
@@ -223,19 +228,22 @@ class MaskedJob(TextJob):
         """Perplexity of the hidden tokens, and the share guessed right."""
         assert isinstance(model, Encoder)
         device = next(model.parameters()).device
-        nats, right, targets = 0.0, 0, 0
-        for number, cpu in enumerate(self._stream("validation").once(), 1):
+        done = count(1)
+
+        def measure(cpu: Batch) -> tuple[float, int, int]:
             batch = cpu.to(device)
-            nats += model.loss(batch).item()
+            nats = model.loss(batch).item()
             logits = model(
                 batch.tokens,
                 attention_mask=batch.attention_mask,
                 documents=batch.documents,
                 positions=batch.positions,
             )
-            right += int((logits.argmax(-1) == batch.targets).sum())
-            targets += batch.num_targets
-            progress(number, 0)
+            progress(next(done), 0)
+            return nats, int((logits.argmax(-1) == batch.targets).sum()), batch.num_targets
+
+        found = spread(measure, self._stream("validation").once())
+        nats, right, targets = (sum(values) for values in zip(*found, strict=True))
         return {
             **loss_and_perplexity(nats, targets),
             "masked_accuracy": right / targets,

@@ -31,6 +31,7 @@ from unrolled.errors import BadInput, WorkFailed
 from unrolled.models.build import Model
 from unrolled.models.store import WEIGHTS, load_weights, parameters
 from unrolled.training.optimizer import Optimizer
+from unrolled.training.parallel import rank, size, spread
 
 FOLDER = "checkpoints"
 OPTIMIZER, STATE = "optimizer.safetensors", "state.json"
@@ -54,13 +55,24 @@ class Snapshot:
 
 
 def take(model: Model, optimizer: Optimizer, step: int, state: Mapping[str, Any]) -> Snapshot:
-    """Copy everything; the only part of saving that training waits for."""
+    """Copy everything; the only part of saving that training waits for.
+
+    All processes must call it; what the first gets is everything.
+    """
     weights = {name: weight.clone() for name, weight in parameters(model).items()}
     tensors = {name: value.clone() for name, value in optimizer.tensors().items()}
-    tensors["generator.cpu"] = torch.get_rng_state()
-    for i in range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0):
-        tensors[f"generator.cuda.{i}"] = torch.cuda.get_rng_state(i)
+    for number, states in enumerate(spread(lambda _: generators(), range(size()))):
+        of = f"{number}." if number else ""
+        tensors |= {f"generator.{of}{name}": value for name, value in states.items()}
     return Snapshot(step, weights, tensors, dict(state))
+
+
+def generators() -> dict[str, Tensor]:
+    """The states of this process's random generators."""
+    states = {"cpu": torch.get_rng_state()}
+    for i in range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0):
+        states[f"cuda.{i}"] = torch.cuda.get_rng_state(i)
+    return states
 
 
 def restore(folder: Path, model: Model, optimizer: Optimizer) -> dict[str, Any]:
@@ -74,12 +86,15 @@ def restore(folder: Path, model: Model, optimizer: Optimizer) -> dict[str, Any]:
         tensors = load_file(folder / OPTIMIZER)
     except (OSError, SafetensorError) as error:
         raise BadInput(f"{folder / OPTIMIZER} is not a whole safetensors file: {error}") from None
-    torch.set_rng_state(tensors.pop("generator.cpu"))
-    for name in [name for name in tensors if name.startswith("generator.cuda.")]:
-        value = tensors.pop(name)
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state(value, int(name.rpartition(".")[2]))
-    optimizer.load_tensors(tensors)
+    of = f"generator.{rank()}." if rank() else "generator."
+    if f"{of}cpu" in tensors:
+        torch.set_rng_state(tensors[f"{of}cpu"])
+    else:  # a process that the run did not have: its draws must not begin where its first did
+        torch.manual_seed((torch.initial_seed() + state["step"]) % (1 << 63))
+    for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        if (saved := tensors.get(f"{of}cuda.{i}")) is not None:
+            torch.cuda.set_rng_state(saved, i)
+    optimizer.load_tensors({k: v for k, v in tensors.items() if not k.startswith("generator.")})
     return state
 
 

@@ -16,6 +16,7 @@ import platform
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from unrolled.training.checkpoint import FOLDER
 from unrolled.training.config import RunConfig
 from unrolled.training.lock import LOCK
 from unrolled.training.log import EVENTS, METRICS
+from unrolled.training.parallel import launched, size
 
 ENVIRONMENT = "environment.json"
 CURVE = "loss.png"
@@ -116,6 +118,8 @@ def environment(command: Sequence[str]) -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "torch_capability": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
+        "processes": size(),
+        "launch": launched(),
     }
 
 
@@ -133,11 +137,24 @@ def differences(folder: Path, data: Mapping[str, str]) -> list[str]:
                 "data alone"
             )
     now = environment([])
-    same = {name: then.get(name) for name in ("processor", "threads", "torch_capability")}
+    then.setdefault("processes", 1)
+    names = ("processor", "threads", "torch_capability", "processes")
+    same = {name: then.get(name) for name in names}
     changed = [f"{k} {v!r} then, {now[k]!r} now" for k, v in same.items() if v != now[k]]
     if versions.get("torch") != installed("torch"):
         changed.append(f"torch {versions.get('torch')} then, {installed('torch')} now")
     return changed
+
+
+def made_by_this_launch(folder: Path, config: RunConfig) -> bool:
+    """Whether the torchrun that started this process has begun this run in the folder before."""
+    try:
+        then = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["launch"]
+        begun = load_config(folder)
+        model = replace(config.model, vocab_size=begun.model.vocab_size)  # it came with the data
+        return then == launched() != "" and replace(config, model=model) == begun
+    except (OSError, ValueError, KeyError, TypeError):  # BadInput is a ValueError
+        return False
 
 
 def trained_on(folder: Path) -> dict[str, str]:
