@@ -1,5 +1,7 @@
 """Decoding: from a model's next-token probabilities to a text."""
 
+from unrolled.decoding.beam import beam_search
+from unrolled.decoding.decoded import Decoded, Hypothesis
 from unrolled.decoding.sampling import (
     Alternative,
     Sampled,
@@ -12,12 +14,15 @@ from unrolled.decoding.streaming import TextStream
 
 __all__ = [
     "Alternative",
+    "Decoded",
     "DecoderScorer",
     "EncoderDecoderScorer",
+    "Hypothesis",
     "Sampled",
     "SamplingConfig",
     "Scorer",
     "TextStream",
     "alternatives",
+    "beam_search",
     "sample",
 ]
