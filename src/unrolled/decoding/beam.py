@@ -2,7 +2,7 @@
 
 The problem of the set. With B_0 = {the empty prefix}, step t keeps
 
-    B_t = top-b of { (y ∘ y_t, s + log p(y_t | x, y)) : (y, s) live in B_t-1, y_t in the vocabulary }.
+    B_t = top-b of { (y ∘ y_t, s + log p(y_t | x, y)) : (y, s) live in B_t-1, y_t a token }.
 
 A hypothesis in B_t whose last token is the end token is completed: it takes one of the b places of
 this step and is not expanded, so the b places of the next step are filled by the live ones'
@@ -10,14 +10,14 @@ extensions alone. All candidates of a step have the same length, so every object
 their log-probabilities do. best_≤t is the best completed score so far.
 
 **The stop.** Every extension adds log p ≤ 0, so no completion of a live prefix scores above its
-bound (`objectives.py`). All later hypotheses complete a live prefix; once the bound of the best live
-prefix is no better than best_≤t, no later step can do better (Huang et al. 2017, theorem 1).
+bound (`objectives.py`). All later hypotheses complete a live prefix; once the bound of the best
+live prefix is no better than best_≤t, no later step can do better (Huang et al. 2017, theorem 1).
 
 Stop rules: `optimal` stops there; `nth` when the n-th best is as certain; `exhaustive` when nothing
 is live or max_length is reached. `hf:false`, `hf:true` and `hf:never` are Hugging Face's
-early_stopping False, True and "never", for comparison: there completed hypotheses take no place from
-live ones (the b best that go on are kept besides), the search waits for b of them, compares the best
-live one with the worst of them by a heuristic, and lets what is cut at max_length compete.
+early_stopping False, True and "never", for comparison: there completed hypotheses take no place
+from live ones (the b best that go on are kept besides), the search waits for b of them, compares
+the best live one with the worst of them by a heuristic, and lets what is cut at max_length compete.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Candidates(NamedTuple):
     log_probs: Float[Tensor, "sources width"]
 
 
-def rounded(values: Float[Tensor, "..."], *, below_zero: bool = True) -> Float[Tensor, "..."]:
+def rounded(values: Float[Tensor, "*any"], *, below_zero: bool = True) -> Float[Tensor, "*any"]:
     """Binary64 multiples of 2^-36, at most 0, -inf below the floor."""
     values = (values.double() / UNIT).round() * UNIT
     if below_zero:

@@ -130,6 +130,8 @@ class Decoded:
             "objective": self.objective.name,
             "source": self.source,
         }
+        if not self.below_zero:
+            given["keeps_bound"] = False
         answer: dict[str, Any] = {}
         if self.hypotheses:
             best = self.hypotheses[0]

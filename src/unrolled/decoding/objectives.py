@@ -11,9 +11,9 @@ A hypothesis with log-probability s and length n (the end token counts) scores
 **The bound.** Let s ≤ 0 be a live prefix's log-probability and t its length. A completion has a
 length n in t + 1 .. N (N = max_length) and a log-probability s' ≤ s, because each token adds
 log p ≤ 0. All scores grow with s' at fixed n, so none is above max over n of score(s, n). That is
-monotone in n, and its maximum stands at an end: with s ≤ 0, s / n^α grows towards 0 with n for α ≥ 0
-(at N) and falls for α < 0 (at t + 1); γ n and γ min(n, L) grow for γ ≥ 0 and fall for γ < 0. A
-prefix of length N has no completion: the bound is -inf.
+monotone in n, and its maximum stands at an end: with s ≤ 0, s / n^α grows towards 0 with n for
+α ≥ 0 (at N) and falls for α < 0 (at t + 1); γ n and γ min(n, L) grow for γ ≥ 0 and fall for γ < 0.
+A prefix of length N has no completion: the bound is -inf.
 
 α and γ are decimals, read as exact fractions. `compare` decides by whole numbers where binary64 is
 too coarse, so a tie is a tie: s / n^(p/q) is compared as |s|^q n'^p with |s'|^q n^p.
@@ -30,9 +30,7 @@ from unrolled.errors import BadInput
 
 POWERS = {"length-normalised": 0, "gnmt": 5}
 """What is added to the length before it is raised to the power."""
-NAMES = (
-    "log-probability, length-normalised:0.6, gnmt:0.6, word-reward:0.5 or bounded-reward:0.5:20"
-)
+NAMES = "log-probability, length-normalised:0.6, gnmt:0.6, word-reward:0.5 or bounded-reward:0.5:20"
 NUMBER = re.compile(r"-?[0-9]{1,3}(\.[0-9]{1,3})?")
 CLOSE = 1e-11
 """Scores nearer than this, relative to their size, are compared by whole numbers."""
@@ -63,8 +61,7 @@ class Objective:
         return self.number * counted
 
     def score(self, log_prob: float, length: int) -> float:
-        """The score of a hypothesis; powers to about 2 units in the last place, else rounded once.
-        """
+        """The score of a hypothesis; powers to 2 units in the last place, else rounded once."""
         if log_prob == -math.inf:
             return -math.inf
         if self.kind in POWERS:
@@ -97,9 +94,10 @@ class Objective:
     def compare(self, s: float, n: int, other_s: float, other_n: int) -> int:
         """-1, 0 or 1: (s, n) scores lower than, the same as, or higher than the other; exact."""
         a, b = self.score(s, n), self.score(other_s, other_n)
-        if math.isinf(a) or math.isinf(b) or abs(a - b) > CLOSE * max(abs(a), abs(b), 1e-30):
-            if self.kind in POWERS or math.isinf(a) or math.isinf(b) or abs(a - b) > 1e-9:
-                return (a > b) - (a < b)
+        # A sum may be near 0 while its parts, and their rounding, are not: hence the second term.
+        near = CLOSE * max(abs(a), abs(b)) + (0.0 if self.kind in POWERS else 1e-9)
+        if math.isinf(a) or math.isinf(b) or abs(a - b) > near:
+            return (a > b) - (a < b)
         return self._compare_exactly(s, n, other_s, other_n)
 
     def _compare_exactly(self, s: float, n: int, other_s: float, other_n: int) -> int:
@@ -112,6 +110,8 @@ class Objective:
         m, other_m = n + POWERS[self.kind], other_n + POWERS[self.kind]
         if p < 0:
             p, m, other_m = -p, other_m, m
+        left: Fraction
+        right: Fraction
         left, right = abs(x) ** q * other_m**p, abs(y) ** q * m**p
         sign = 1 if x > 0 else -1
         return sign * ((left > right) - (left < right))

@@ -46,6 +46,7 @@ MAX_EVALUATIONS = 2**23  # rows times neurons of a network
 MAX_TOKENS = 2**24  # a vocabulary
 MAX_LENGTH = 100_000  # of a decoded sequence
 MAX_CANDIDATES = 100_000  # in the trace of a search
+MAX_CLOSE = 300  # comparisons of scores that binary64 can't tell apart
 UNITS = 2**36  # log-probabilities are whole multiples of 2^-36
 
 MAX_LETTERS = 2**20  # of sentences whose translations are worked out here
@@ -641,6 +642,7 @@ class Objective(NamedTuple):
     kind: str
     number: Fraction  # alpha or gamma
     limit: int  # L
+    close: list[int]  # one entry a comparison that needed whole numbers
 
     def shift(self) -> int:
         """What is added to the length before it is raised to alpha; -1 where nothing is raised."""
@@ -652,16 +654,24 @@ class Objective(NamedTuple):
         return s + self.number * counted * UNITS
 
     def compare(self, a: tuple[int, int], b: tuple[int, int]) -> int:
-        """-1, 0, 1: a = (s, n) scores lower than, as, higher than b. Exact; s <= 0."""
+        """-1, 0, 1: a = (s, n) scores lower than, as, higher than b. Exact."""
         (s, n), (t, m) = a, b
         if self.shift() < 0:
             x, y = self.rewarded(s, n), self.rewarded(t, m)
             return (x > y) - (x < y)
         p, q = self.number.numerator, self.number.denominator
-        if n == m or p == 0 or s == 0 or t == 0:
+        if n == m or p == 0 or (s >= 0) != (t > 0) or s == 0 or t == 0:
             return (s > t) - (s < t)
-        left, right = power(-s, n + self.shift(), p, q), power(-t, m + self.shift(), p, q)
-        return (left < right) - (left > right)
+        # log |s| - alpha log n, each to some 1e-13: what is further apart needs no whole numbers.
+        apart = math.log(abs(s) / abs(t))
+        apart -= p / q * math.log((n + self.shift()) / (m + self.shift()))
+        if abs(apart) > 1e-9:
+            return (1 if apart > 0 else -1) * (1 if s > 0 else -1)
+        self.close.append(n)
+        if len(self.close) > MAX_CLOSE:
+            raise Malformed(f"evidence: more than {MAX_CLOSE} scores too close to tell apart")
+        left, right = power(abs(s), n + self.shift(), p, q), power(abs(t), m + self.shift(), p, q)
+        return ((left > right) - (left < right)) * (1 if s > 0 else -1)
 
     def reach(self, low: int, high: int) -> int:
         """The length in low..high at which a log-probability that is at most 0 scores best.
@@ -679,10 +689,10 @@ class Objective(NamedTuple):
             return abs(value - exact) <= max(abs(value), abs(exact)) / 2**49
         base = Fraction(n + self.shift(), 1 + self.shift())
         p, q = self.number.numerator, self.number.denominator
-        if value > 0 or s > 0:
+        if value * s <= 0:
             return value == 0 == s
-        low, high = -value * (1 - Fraction(1, 2**49)), -value * (1 + Fraction(1, 2**49))
-        exact = Fraction(-s, UNITS) ** q / base**p
+        low, high = abs(value) * (1 - Fraction(1, 2**49)), abs(value) * (1 + Fraction(1, 2**49))
+        exact = Fraction(abs(s), UNITS) ** q / base**p
         return low**q <= exact <= high**q
 
     def above(self, s: int, n: int) -> str:
@@ -720,10 +730,22 @@ OBJECTIVE = re.compile(
 
 
 def search_given(given: Any, names: set[str]) -> tuple[dict[str, int], Objective]:
-    """The numbers of a search and its objective."""
-    keys(given, "given", names | {"end_token", "max_length", "objective", "source", "vocab_size"})
+    """The numbers of a search and its objective.
+
+    "keeps_bound": false, where a rule changed the model's numbers and may lift some above 0.
+    """
+    bound = "keeps_bound" not in given
+    if not bound and given["keeps_bound"] is not False:
+        raise Malformed("given.keeps_bound: expected false, or nothing")
+    extra = set() if bound else {"keeps_bound"}
+    keys(
+        given,
+        "given",
+        names | extra | {"end_token", "max_length", "objective", "source", "vocab_size"},
+    )
     vocab_size = integer(given["vocab_size"], "given.vocab_size", 1, MAX_TOKENS)
     numbers = {
+        "highest": 0 if bound else 65536,
         "vocab_size": vocab_size,
         "end_token": integer(given["end_token"], "given.end_token", 0, vocab_size - 1),
         "max_length": integer(given["max_length"], "given.max_length", 1, MAX_LENGTH),
@@ -738,7 +760,7 @@ def search_given(given: Any, names: set[str]) -> tuple[dict[str, int], Objective
     if match is None:
         raise Malformed(f"given.objective: not an objective, {describe(name)}")
     number = Fraction(match[1] or match[2] or 0)
-    objective = Objective(name, name.partition(":")[0], number, int(match[3] or 0))
+    objective = Objective(name, name.partition(":")[0], number, int(match[3] or 0), [])
     if objective.shift() >= 0 and abs(number) > 10:
         raise Malformed("given.objective: expected -10..10")
     return numbers, objective
@@ -786,6 +808,9 @@ def check_beam_stop(given: Any, answer: Any, evidence: Any) -> str:
     no later step can find better. And any other sequence continues, or is, a candidate rejected at
     a step t: it scores no more than the best rejected sum at the best length in t..max_length. If
     none of these is better than the answer, the answer is the best of all.
+
+    Where a rule may lift log-probabilities above 0, the search must have run to its end, and
+    nothing is claimed of what it rejected.
     """
     numbers, objective = search_given(given, {"beam_size"})
     keys(evidence, "evidence", {"bound", "steps"})
@@ -796,6 +821,8 @@ def check_beam_stop(given: Any, answer: Any, evidence: Any) -> str:
     end = (live[0].total, objective.reach(length + 1, longest)) if live else None
     if length == longest:
         end = None
+    if numbers["highest"] and end is not None:
+        raise Refuted(f"evidence.steps: a live prefix is left after step {length}, and may gain")
     same_bound(evidence["bound"], end, objective)
     if best is None:
         keys(answer, "answer", set())
@@ -817,6 +844,8 @@ def check_beam_stop(given: Any, answer: Any, evidence: Any) -> str:
         raise Refuted("evidence.bound: a live prefix could still become better than the answer")
     claim = f"{words} finds this best sequence by {objective.name}, and no step after step {length}"
     claim += " can find a better one"
+    if numbers["highest"]:
+        return f"{claim}; of other sequences nothing is said, as steps may add to a score."
     upper = pair
     for limit in limits if end is None else [*limits, end]:
         upper = limit if objective.compare(limit, upper) > 0 else upper
@@ -849,7 +878,7 @@ def run_trace(
             raise Malformed(f"evidence.steps: more than {MAX_CANDIDATES:,} candidates")
         beam = kept_prefixes(step["kept"], beam, numbers, f"{path}.kept")
         if step["rejected"] is not None:
-            rejected = units(step["rejected"], f"{path}.rejected")
+            rejected = units(step["rejected"], f"{path}.rejected", MAX_LENGTH * numbers["highest"])
             if len(beam) < size or rejected > beam[-1].total:
                 raise Refuted(f"{path}.rejected: what was rejected belongs into the beam")
             limits.append((rejected, objective.reach(t, longest)))
@@ -875,7 +904,7 @@ def kept_prefixes(
         token = integer(item[1], f"{where}[1]", 0, numbers["vocab_size"] - 1)
         if parent >= len(beam) or beam[parent].token == numbers["end_token"]:
             raise Refuted(at(where, f"{parent} is no live prefix of the step before"))
-        total = beam[parent].total + units(item[2], f"{where}[2]")
+        total = beam[parent].total + units(item[2], f"{where}[2]", numbers["highest"])
         if total < -65536 * UNITS:
             raise Refuted(at(where, "a sum below -65536 counts as impossible"))
         if order is not None and (-total, parent, token) <= order:
