@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 from tests.decoding.tiny import OBJECTIVES, Tiny
 
-from unrolled.decoding import beam_search
+from unrolled.decoding import beam_search, exact_search
 from unrolled.neurons import Inseparable, Separable, TruthTable, network, separate
 from unrolled.receipts import Receipt
 from unrolled.tasks.piglatin_rule import translate
@@ -425,7 +426,102 @@ def trace_holds_with_60_digits(document: Document) -> bool:
     return above <= Decimal(said.removesuffix(".")) <= above + Decimal("1e-6")
 
 
+def mapped(question: tuple[int, int, int, str, int]) -> Document | None:
+    seed, beam_size, max_length, objective, budget = question
+    answer = exact_search(
+        Tiny(3, seed), [1], max_length=max_length, objective=objective, budget=budget,
+        beam_size=beam_size, rows=2,
+    )  # fmt: skip
+    return answer.receipt().document() if answer.best else None
+
+
+def map_holds(document: Document) -> bool:
+    with localcontext() as context:
+        context.prec = 60
+        return map_holds_with_60_digits(document)
+
+
+def map_holds_with_60_digits(document: Document) -> bool:
+    """Prefixes by their tokens; every length of every bound; sums of float exponentials."""
+    given, answer, evidence = document["given"], document["answer"], document["evidence"]
+    assert set(given) == {"vocab_size", "end_token", "max_length", "objective", "source"}
+    end, longest, vocab = given["end_token"], given["max_length"], given["vocab_size"]
+    name = given["objective"]
+    assert whole(end, longest, vocab, *given["source"])
+    assert 0 <= end < vocab
+    assert set(evidence) == {"prefixes", "rejected", "tolerance"}
+    tolerance = evidence["tolerance"]
+    assert 0 < tolerance <= 0.001
+    spelled: list[tuple[int, ...]] = [()]
+    sums: dict[tuple[int, ...], Fraction | None] = {(): Fraction(0)}
+    chances: dict[tuple[int, ...], dict[int, float]] = {}
+    for parent, token, log_prob in evidence["prefixes"]:
+        assert whole(parent, token)
+        assert 0 <= parent < len(spelled)
+        assert 0 <= token < vocab
+        before = spelled[parent]
+        assert sums[before] is not None
+        assert before[-1:] != (end,)
+        tokens = (*before, token)
+        assert tokens not in sums
+        assert len(tokens) <= longest
+        assert log_prob is None or (type(log_prob) in (int, float) and log_prob <= 0)
+        chances.setdefault(before, {})[token] = 0.0 if log_prob is None else math.exp(log_prob)
+        sums[tokens] = None if log_prob is None else sums[before] + Fraction(log_prob)
+        spelled.append(tokens)
+    rows = {}
+    for number, best, log_mass in evidence["rejected"]:
+        assert whole(number)
+        assert 0 <= number < len(spelled)
+        assert spelled[number] not in rows
+        assert (best is None) == (log_mass is None)
+        assert best is None or (type(best) in (int, float) and type(log_mass) in (int, float))
+        assert best is None or best <= 0
+        rows[spelled[number]] = (best, 0.0 if log_mass is None else math.exp(log_mass))
+    bounds, completed = [], {}
+    for tokens, s in sums.items():
+        if s is not None and tokens[-1:] == (end,):
+            completed[tokens] = decimal_score(name, s, len(tokens))
+        elif tokens in chances or tokens in rows:
+            listed = chances.get(tokens, {})
+            best, mass = rows.get(tokens, (None, 0.0))
+            assert abs(sum(listed.values()) + mass - 1) <= tolerance + 1e-9
+            assert (tokens in rows) == (len(listed) < vocab)
+            if best is not None:
+                low = len(tokens) + 1 + (end in listed)
+                s += Fraction(best)
+                bounds += [decimal_score(name, s, n) for n in range(low, longest + 1)]
+        elif s is not None:
+            bounds += [decimal_score(name, s, n) for n in range(len(tokens) + 1, longest + 1)]
+    assert set(answer) == {"tokens", "score"}
+    assert whole(*answer["tokens"])
+    best = completed[tuple(answer["tokens"])]
+    tiny = Decimal("1e-40")
+    assert best >= max(completed.values()) - tiny
+    assert type(answer["score"]) in (int, float)
+    assert abs(Decimal(answer["score"]) - best) <= (abs(best) + longest) * Decimal(2) ** -40
+    words = f"On these log-probabilities, no sequence of at most {longest} tokens scores "
+    tail = f"; after every prefix the probabilities add up to 1 within {tolerance!r}."
+    said = document["claim"]
+    above = max([best, *bounds])
+    if above <= best + tiny:
+        return said == f"{words}better by {name} than this one{tail}"
+    number = said.removeprefix(f"{words}above ").removesuffix(f" by {name}{tail}")
+    return above <= Decimal(number) <= above + Decimal("1e-6")
+
+
 ATTACKS: dict[str, Attack] = {
+    "beam.map": Attack(
+        st.tuples(
+            st.integers(0, 10**6),
+            st.integers(1, 3),
+            st.integers(1, 5),
+            st.sampled_from(OBJECTIVES),
+            st.sampled_from([1, 3, 8, 1000]),
+        ),
+        mapped,
+        map_holds,
+    ),
     "beam.stop": Attack(
         st.tuples(
             st.integers(0, 10**6),

@@ -132,6 +132,26 @@ def long_trace(steps: int, objective: str, *, ties: bool) -> str:
     )
 
 
+def test_the_largest_maps_are_refused_within_a_second():
+    """A chain of single children, and a star; every sum is taken before the answer is looked at."""
+    given = {"vocab_size": 2, "end_token": 1, "max_length": 100_000, "source": []}
+    document = {"receipt": 1, "kind": "beam.map", "claim": "", "answer": {}}
+    most = 20_000
+    chain = [[n, 0, -(2.0**-20)] for n in range(most)]
+    star = [[0, n, -12.0] for n in range(most)]
+    rows = [[n, -14.0, -13.862943611198906] for n in range(most)]
+    for prefixes, rejected, vocab in ((chain, rows, 2), (star, rows[:1], 2**24)):
+        for objective in ("length-normalised:9.999", "word-reward:0.999"):
+            asked = {**given, "objective": objective, "vocab_size": vocab}
+            evidence = {"prefixes": prefixes, "rejected": rejected, "tolerance": 0.001}
+            text = json.dumps({**document, "given": asked, "evidence": evidence})
+            plain = uninstrumented()
+            started = time.process_time()
+            with pytest.raises((plain.Refuted, plain.Malformed)):
+                plain.check(plain.parse(text))
+            assert time.process_time() - started < 1
+
+
 def test_the_largest_traces_are_refused_within_a_second():
     hostile = [
         long_trace(33_000, "length-normalised:9.999", ties=False),

@@ -2,6 +2,9 @@
 
 from unrolled.decoding.beam import beam_search
 from unrolled.decoding.decoded import Decoded, Hypothesis
+from unrolled.decoding.exact import exact_search
+from unrolled.decoding.prefix_tree import Exact
+from unrolled.decoding.rescore import rescore
 from unrolled.decoding.sampling import (
     Alternative,
     Sampled,
@@ -17,6 +20,7 @@ __all__ = [
     "Decoded",
     "DecoderScorer",
     "EncoderDecoderScorer",
+    "Exact",
     "Hypothesis",
     "Sampled",
     "SamplingConfig",
@@ -24,5 +28,7 @@ __all__ = [
     "TextStream",
     "alternatives",
     "beam_search",
+    "exact_search",
+    "rescore",
     "sample",
 ]

@@ -22,6 +22,7 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Sequence
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeVar
 
@@ -46,6 +47,7 @@ MAX_EVALUATIONS = 2**23  # rows times neurons of a network
 MAX_TOKENS = 2**24  # a vocabulary
 MAX_LENGTH = 100_000  # of a decoded sequence
 MAX_CANDIDATES = 100_000  # in the trace of a search
+MAX_PREFIXES = 20_000  # of a map
 MAX_CLOSE = 300  # comparisons of scores that binary64 can't tell apart
 UNITS = 2**36  # log-probabilities are whole multiples of 2^-36
 
@@ -926,7 +928,174 @@ def same_bound(value: Any, end: tuple[int, int] | None, objective: Objective) ->
         raise Refuted(f"evidence.bound: the best live prefix's bound isn't {describe(value)}")
 
 
+class Mapped(NamedTuple):
+    """A prefix of a map: its place in the file, its sum in units (None: impossible), its length."""
+
+    parent: int
+    token: int
+    log_prob: float | None
+    total: int | None
+    length: int
+
+
+def check_beam_map(given: Any, answer: Any, evidence: Any) -> str:
+    """No sequence is better than the answer, or than a stated number.
+
+    The map is a tree: prefixes, each one token longer than its parent, 0 is the empty one. After a
+    prefix that has children or a row in "rejected" every next token is either a child or stands for
+    all the others in that row: [prefix, the best log-probability among them, the logarithm of their
+    probabilities' sum]. So every sequence is a completed prefix of the map, or continues an open
+    one (without children or row), or continues an expanded one with a rejected token. Each token
+    adds log p <= 0, so none scores above the prefix's sum, with the rejected token's best added, at
+    the best length that is left (`reach`); lengths count from the prefix's next token, or from the
+    one after where the end token is a child and so not among the rejected.
+
+    That nothing was left out shows after every expanded prefix: the children's probabilities and
+    the rejected ones' sum add up to 1 within the tolerance. exp is taken in 30 digits, whose error
+    is below 10^-25. (After each prefix, not once for all: there a rare branch could hide.)
+    """
+    numbers, objective = search_given(given, set())
+    if numbers["highest"]:
+        raise Malformed("given.keeps_bound: a map is of log-probabilities that are at most 0")
+    keys(evidence, "evidence", {"prefixes", "rejected", "tolerance"})
+    tolerance = evidence["tolerance"]
+    if type(tolerance) is not float or not 0 < tolerance <= 0.001:
+        raise Malformed("evidence.tolerance: expected a number in 0..0.001")
+    nodes, children = map_prefixes(evidence["prefixes"], numbers)
+    rejected = map_rejected(evidence["rejected"], nodes)
+    for number in children.keys() | rejected.keys():
+        adds_up(number, nodes, children, rejected, numbers["vocab_size"], tolerance)
+    keys(answer, "answer", {"score", "tokens"})
+    pair = mapped_answer(answer, nodes, children, numbers, objective)
+    upper = pair
+    for number, node in enumerate(nodes):
+        if node.total is None:
+            continue
+        if node.token == numbers["end_token"]:
+            if objective.compare((node.total, node.length), pair) > 0:
+                raise Refuted(f"evidence.prefixes[{number - 1}]: completed, better than the answer")
+            continue
+        total, low = node.total, node.length + 1
+        if number in children or number in rejected:
+            best = rejected[number][0] if number in rejected else None
+            if best is None:
+                continue
+            total += best
+            low += numbers["end_token"] in children.get(number, {})
+        if low <= numbers["max_length"]:
+            limit = (total, objective.reach(low, numbers["max_length"]))
+            upper = limit if objective.compare(limit, upper) > 0 else upper
+    claim = f"On these log-probabilities, no sequence of at most {numbers['max_length']} tokens "
+    if upper == pair:
+        claim += f"scores better by {objective.name} than this one"
+    else:
+        claim += f"scores above {objective.above(*upper)} by {objective.name}"
+    return f"{claim}; after every prefix the probabilities add up to 1 within {tolerance!r}."
+
+
+def map_prefixes(
+    value: Any, numbers: dict[str, int]
+) -> tuple[list[Mapped], dict[int, dict[int, int]]]:
+    """All prefixes, the empty one first, and each one's children by token."""
+    if type(value) is not list or len(value) > MAX_PREFIXES:
+        raise Malformed(f"evidence.prefixes: expected a list of at most {MAX_PREFIXES:,}")
+    nodes = [Mapped(0, -1, 0.0, 0, 0)]
+    children: dict[int, dict[int, int]] = {}
+    for number, item in enumerate(value, 1):
+        path = f"evidence.prefixes[{number - 1}]"
+        if type(item) is not list or len(item) != 3:
+            raise Malformed(at(path, "expected [parent, token, log-probability]"))
+        parent = integer(item[0], f"{path}[0]", 0, number - 1)
+        token = integer(item[1], f"{path}[1]", 0, numbers["vocab_size"] - 1)
+        before = nodes[parent]
+        if before.token == numbers["end_token"] or before.total is None:
+            raise Refuted(at(path, f"prefix {parent} is completed or impossible"))
+        if before.length == numbers["max_length"]:
+            raise Refuted(at(path, f"longer than {before.length} tokens"))
+        if token in children.setdefault(parent, {}):
+            raise Refuted(at(path, f"token {token} after prefix {parent} appears twice"))
+        children[parent][token] = number
+        total = None if item[2] is None else before.total + units(item[2], f"{path}[2]")
+        nodes.append(Mapped(parent, token, item[2], total, before.length + 1))
+    return nodes, children
+
+
+def map_rejected(value: Any, nodes: list[Mapped]) -> dict[int, tuple[int | None, float | None]]:
+    """The best of the rejected tokens, in units, and the logarithm of their sum, by prefix."""
+    if type(value) is not list or len(value) > MAX_PREFIXES:
+        raise Malformed(f"evidence.rejected: expected a list of at most {MAX_PREFIXES:,}")
+    found: dict[int, tuple[int | None, float | None]] = {}
+    for k, item in enumerate(value):
+        path = f"evidence.rejected[{k}]"
+        if type(item) is not list or len(item) != 3:
+            raise Malformed(at(path, "expected [prefix, best, log of the sum]"))
+        number = integer(item[0], f"{path}[0]", 0, len(nodes) - 1)
+        if number in found:
+            raise Refuted(at(path, f"prefix {number} appears twice"))
+        if item[1] is None and item[2] is None:
+            found[number] = (None, None)
+            continue
+        if type(item[2]) not in (int, float) or not -70000 <= item[2] <= 1:
+            raise Malformed(at(f"{path}[2]", "expected a number in -70000..1"))
+        found[number] = (units(item[1], f"{path}[1]"), item[2])
+    return found
+
+
+def adds_up(
+    number: int,
+    nodes: list[Mapped],
+    children: dict[int, dict[int, int]],
+    rejected: dict[int, tuple[int | None, float | None]],
+    vocab_size: int,
+    tolerance: float,
+) -> None:
+    """All tokens after a prefix are there, and their probabilities add up to 1."""
+    below = children.get(number, {})
+    path = f"evidence: prefix {number}"
+    best, mass = rejected.get(number, (None, None))
+    left = vocab_size - len(below)
+    if (number in rejected) != (left > 0):
+        raise Refuted(f"{path}: {left} next tokens are no children, its row in rejected is wrong")
+    with localcontext() as context:
+        context.prec = 30
+        if best is not None and mass is not None:
+            off = Decimal(mass) - Decimal(best) / UNITS
+            if not Decimal("-1e-9") <= off <= Decimal(left).ln() + Decimal("1e-9"):
+                raise Refuted(f"{path}: {left} tokens with that best can't have that sum")
+        logs = [nodes[child].log_prob for child in below.values()]
+        total = sum((Decimal(x).exp() for x in [*logs, mass] if x is not None), Decimal(0))
+        if abs(total - 1) > Decimal(tolerance) + Decimal("1e-25"):
+            raise Refuted(f"{path}: the next tokens' probabilities add up to {total:.9f}")
+
+
+def mapped_answer(
+    answer: Any,
+    nodes: list[Mapped],
+    children: dict[int, dict[int, int]],
+    numbers: dict[str, int],
+    objective: Objective,
+) -> tuple[int, int]:
+    """The answer's (sum, length): a completed prefix of the map, with the score that is stated."""
+    tokens = answer["tokens"]
+    if type(tokens) is not list:
+        raise Malformed("answer.tokens: expected a list")
+    number = 0
+    for k, token in enumerate(integers(tokens, "answer.tokens", len(tokens), MAX_TOKENS)):
+        if token not in children.get(number, {}):
+            raise Refuted(f"answer.tokens[{k}]: {token} isn't in the map there")
+        number = children[number][token]
+    node = nodes[number]
+    if node.token != numbers["end_token"] or node.total is None:
+        raise Refuted("answer.tokens: not a completed prefix of the map")
+    if type(answer["score"]) not in (int, float) or not -1e9 < answer["score"] < 1e9:
+        raise Malformed("answer.score: expected a number")
+    if not objective.near(answer["score"], node.total, node.length):
+        raise Refuted(f"answer.score: its sum doesn't score {describe(answer['score'])}")
+    return node.total, node.length
+
+
 CHECKS: dict[str, Callable[[Any, Any, Any], str]] = {
+    "beam.map": check_beam_map,
     "beam.stop": check_beam_stop,
     "evaluation.exact_match": check_exact_match,
     "neuron.inseparable": check_inseparable,
