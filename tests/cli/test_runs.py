@@ -301,7 +301,7 @@ def test_a_corpus_of_nothing_usable_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_loss_that_is_no_number_fails_and_keeps_the_last_good_weights(
+def test_a_loss_that_is_no_number_fails_and_keeps_the_best_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
@@ -310,7 +310,7 @@ def test_a_loss_that_is_no_number_fails_and_keeps_the_last_good_weights(
     assert main(words) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert "at step 2 the loss is" in said
-    assert "weights of step 1" in said
+    assert "weights of step 0" in said
     assert main(["evaluate", str(run)]) == 0
 
 

@@ -135,7 +135,7 @@ def test_a_small_text_is_learned(tmp_path: Path, architecture: Any) -> None:
     job, model = open_run(tmp_path / "run")
     assert isinstance(job, TextJob)
     if architecture != "encoder":
-        assert " of the café is here\n" in job.generate(model, "line 00", 40, GREEDY).text
+        assert " of the café is here\n" in job.generate(model, "line 00", 40, GREEDY)
 
 
 def test_a_continuation_is_repeatable_and_has_the_asked_length(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_continuation_may_fill_the_model_to_its_last_position(
 ) -> None:
     job = opened(config(corpus(tmp_path)))
     model = silenced(job)  # the likeliest of equals is the first id, never the end
-    answer = job.generate(model, prompt, 1000, GREEDY)
+    answer = job.answer(model, prompt, 1000, GREEDY)
     assert len(answer.tokens) == 64 - 1 - len(prompt) + 1
 
 

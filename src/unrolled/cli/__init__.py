@@ -34,6 +34,7 @@ COMMANDS: dict[str, Entry] = {
     "tasks": Entry("unrolled.cli.tasks:Tasks", "list what there is to train on"),
     "train": Entry("unrolled.cli.train:Train", "train a model on a task"),
     "resume": Entry("unrolled.cli.resume:Resume", "go on with a run that was stopped"),
+    "plan": Entry("unrolled.cli.plan:MakePlan", "what training at some size would need"),
     "evaluate": Entry("unrolled.cli.answer:Evaluate", "score a run on held-out data"),
     "translate": Entry("unrolled.cli.answer:Translate", "translate sentences with a run"),
     "generate": Entry("unrolled.cli.answer:Generate", "continue a prompt with a run"),

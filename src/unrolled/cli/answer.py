@@ -20,6 +20,7 @@ from unrolled.errors import BadInput
 from unrolled.tasks.pairs import PairJob
 from unrolled.tasks.rules import Rules
 from unrolled.tasks.running import open_run
+from unrolled.tasks.task import Job
 from unrolled.tasks.text import MaskedJob, TextJob
 
 
@@ -76,7 +77,7 @@ class Translate(Command):
     """One or more sentences, each in quotes."""
     rules: Rules = field(default_factory=Rules)
     json: bool = False
-    """Print a JSON list of {"source", "translation"}."""
+    """Print a JSON list of {"source", "translation", "completed"}."""
 
     def run(self) -> int:
         """Print a translation a line."""
@@ -85,12 +86,20 @@ class Translate(Command):
         job, model = open_run(self.run_folder)
         if not isinstance(job, PairJob):
             raise BadInput(f"{self.run_folder} is a run of {job.config.task}: it doesn't translate")
-        answers = job.translate(model, self.sentences, self.rules.processors(job.tokenizer))
+        answers = job.answers(model, self.sentences, self.rules.processors(job.tokenizer))
+        for number, answer in enumerate(answers, 1):
+            if answer.cut:
+                warn_of_cut(f"the translation of sentence {number}", job)
         if self.json:
             rows = zip(self.sentences, answers, strict=True)
-            print_json([{"source": s, "translation": t} for s, t in rows])
+            print_json(
+                [
+                    {"source": source, "translation": a.text, "completed": a.completed}
+                    for source, a in rows
+                ]
+            )
         else:
-            print("\n".join(answers))
+            print("\n".join(answer.text for answer in answers))
         return 0
 
 
@@ -116,7 +125,10 @@ class Generate(Command):
     seed: int = 0
     """Seed of the draws."""
     json: bool = False
-    """Print {"prompt", "continuation"}, and "alternatives" where they are asked for."""
+    """Print {"prompt", "continuation", "completed"}: whether it ends as a text of the corpus.
+
+    "alternatives" are there where they are asked for.
+    """
 
     def run(self) -> int:
         """Print the prompt and what follows: in a terminal, as it comes."""
@@ -128,7 +140,7 @@ class Generate(Command):
                 f"{job.config.architecture}: it doesn't continue text"
             )
         stream = Shown(self.prompt) if sys.stdout.isatty() and not self.json else None
-        answer = job.generate(
+        answer = job.answer(
             model,
             self.prompt,
             self.max_tokens,
@@ -139,15 +151,18 @@ class Generate(Command):
             show=stream,
         )
         places = job.alternatives(model, answer, self.alternatives) if self.alternatives else []
+        if stream is not None:
+            stream.close()
+        if answer.cut:
+            warn_of_cut("the continuation", job)
         if self.json:
             found = [[{"token": t, "log_prob": p} for t, p in place] for place in places]
             extra = {"alternatives": found} if self.alternatives else {}
-            print_json({"prompt": self.prompt, "continuation": answer.text, **extra})
+            told = {"continuation": answer.text, "completed": answer.completed}
+            print_json({"prompt": self.prompt, **told, **extra})
             return 0
         if stream is None:
             print(self.prompt + answer.text)
-        else:
-            stream.close()
         if places:
             print()
             show(alternatives_table([job.spelling(token) for token in answer.tokens], places))
@@ -189,3 +204,9 @@ def alternatives_table(
     for token, place in zip(tokens, places, strict=False):
         table.add_row(repr(token), *(f"{text!r} {math.exp(log):.3f}" for text, log in place))
     return table
+
+
+def warn_of_cut(what: str, job: Job) -> None:
+    """One line on standard error for an answer that is not whole."""
+    limit = job.config.model.max_positions
+    print(f"{what} is cut where the model's positions end (max_positions {limit})", file=sys.stderr)

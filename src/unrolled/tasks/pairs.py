@@ -20,7 +20,7 @@ from unrolled.errors import BadInput
 from unrolled.models import Model
 from unrolled.models.batch import Batch
 from unrolled.receipts import Receipt
-from unrolled.tasks.task import Job, Progress, Scores, silent
+from unrolled.tasks.task import Answer, Job, Progress, Scores, silent
 from unrolled.training.config import RunConfig
 
 Pair = tuple[str, str]
@@ -114,7 +114,7 @@ class PairJob(Job):
         sources = [self._source(source) for source, _ in self.data.held_out]
         fitting = [i for i, source in enumerate(sources) if self._room(source)]
         answers = self._answers(model, [sources[i] for i in fitting], progress)
-        found = dict(zip(fitting, answers, strict=True))
+        found = {i: answer.text for i, answer in zip(fitting, answers, strict=True)}
         return [found.get(i, "") for i in range(len(sources))]
 
     def scores_of(self, predictions: Sequence[str]) -> Scores:
@@ -148,9 +148,13 @@ class PairJob(Job):
             "references": [target for _, target in self.data.held_out],
         }
 
-    def translate(
+    def translate(self, model: Model, sentences: Sequence[str]) -> list[str]:
+        """The texts of `answers`."""
+        return [answer.text for answer in self.answers(model, sentences)]
+
+    def answers(
         self, model: Model, sentences: Sequence[str], processors: Sequence[LogitProcessor] = ()
-    ) -> list[str]:
+    ) -> list[Answer]:
         """The likeliest translation token by token (greedy), a sentence each.
 
         Raises `BadInput` for a sentence the tokenizer can't make or the model can't hold.
@@ -183,17 +187,20 @@ class PairJob(Job):
         sources: Sequence[Sequence[int]],
         progress: Progress,
         processors: Sequence[LogitProcessor] = (),
-    ) -> list[str]:
+    ) -> list[Answer]:
         rooms = [self._room(source) for source in sources]
         done = count(1)
-        answers = sample(
+        written = sample(
             self.scorer(model, max(rooms, default=1)),
             sources,
             max_length=rooms,
             processors=processors,
             on_finished=lambda _: progress(next(done), len(sources)),
         )
-        return [self.tokenizer.decode(answer.tokens) for answer in answers]
+        return [
+            Answer(self.tokenizer.decode(w.tokens), w.completed, cut=not w.completed)
+            for w in written
+        ]
 
     def scorer(self, model: Model, max_length: int) -> Scorer:
         """The model as a search sees it."""

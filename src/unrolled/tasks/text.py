@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from unrolled.data import BatchStream, Tokenizer, masked_batches, open_corpus, text_batches
+from unrolled.data import BatchStream, Tokenizer, masked_batches, text_batches
 from unrolled.data.config import DataConfig
 from unrolled.data.corpus import Split, TextCorpus
 from unrolled.decoding import DecoderScorer, SamplingConfig, Scorer, alternatives, sample
@@ -23,13 +23,14 @@ from unrolled.decoding.streaming import TextStream
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, Encoder, Model, ModelConfig
 from unrolled.models.batch import Batch
-from unrolled.tasks.task import Job, Progress, Scores, Task, silent
-from unrolled.tasks.tokenizing import tokenizer_for
+from unrolled.tasks.opening import corpus_of, tokenizer_for
+from unrolled.tasks.task import Answer, Job, Progress, Scores, Task, silent
 from unrolled.training.config import RunConfig, TrainingConfig
 from unrolled.training.loop import mean_loss
 
 VALIDATED = 8
 """Batches whose loss is followed while training."""
+LARGEST_EXPONENT = math.log(sys.float_info.max)
 SHOWN = 40
 """Tokens of the sample that a run shows."""
 
@@ -65,13 +66,18 @@ class Text(Task):
     def open(self, config: RunConfig, folder: Path | None = None) -> TextJob:
         """Open the corpus and train its tokenizer, or take the run's."""
         self.check(config.architecture)
-        read = cache(partial(self._read, config.data))
+        if config.architecture != "lstm" and config.data.row_length > config.model.max_positions:
+            raise BadInput(
+                f"data.row_length is at most model.max_positions, {config.model.max_positions}, "
+                f"not {config.data.row_length}"
+            )
+        read = cache(partial(self._read, config.data, folder))
         tokenizer = tokenizer_for(config.data, folder, lambda: read().documents("train"))
         job = MaskedJob if config.architecture == "encoder" else TextJob
         return job(config, tokenizer, read)
 
-    def _read(self, data: DataConfig) -> TextCorpus:
-        corpus = open_corpus(data.corpus, holdout=data.holdout)
+    def _read(self, data: DataConfig, folder: Path | None) -> TextCorpus:
+        corpus = corpus_of(data, folder)
         if not isinstance(corpus, TextCorpus):
             raise BadInput(
                 f"{data.corpus} holds pairs, not text: "
@@ -81,11 +87,9 @@ class Text(Task):
 
 
 @dataclass(frozen=True)
-class Continuation:
-    """What follows a prompt."""
+class Continuation(Answer):
+    """What follows a prompt, up to a stop string."""
 
-    text: str
-    """Up to a stop string."""
     prompt: list[int]
     tokens: list[int]
     """All that were generated, those of the stop string included."""
@@ -118,7 +122,7 @@ class TextJob(Job):
         """How the rows are made, whatever is predicted in them."""
         config = self.config
         return {
-            "length": config.model.max_positions,
+            "length": config.data.row_length or config.model.max_positions,
             "tokens_per_batch": config.data.tokens_per_batch,
             "seed": config.seed,
             "window": config.data.stream_window,
@@ -144,8 +148,7 @@ class TextJob(Job):
             progress(number, 0)
         size = sum(len(text.encode()) for text in self.corpus.documents("validation"))
         return {
-            "loss": nats / targets,
-            "perplexity": math.exp(nats / targets),
+            **loss_and_perplexity(nats, targets),
             "bits_per_byte": nats / math.log(2) / size,
             "tokens": targets,
             "bytes": size,
@@ -158,21 +161,35 @@ class TextJob(Job):
         max_tokens: int,
         config: SamplingConfig,
         seed: int = 0,
+        **options: Any,
+    ) -> str:
+        """The text of `answer`."""
+        return self.answer(model, prompt, max_tokens, config, seed, **options).text
+
+    def answer(
+        self,
+        model: Model,
+        prompt: str,
+        max_tokens: int,
+        config: SamplingConfig,
+        seed: int = 0,
         *,
         processors: Sequence[LogitProcessor] = (),
         stop_strings: Sequence[str] = (),
         show: Callable[[str], object] | None = None,
     ) -> Continuation:
-        """A continuation of the prompt, up to the first of the stop strings.
+        """A continuation of the prompt, of at most so many tokens and no more than there is room.
 
-        `show` is given the text as it comes. Raises `BadInput` for a prompt the model has no room
-        behind.
+        It ends before the first of the stop strings; `show` is given the text as it comes. Raises
+        `BadInput` for a prompt the model has no room behind.
         """
         tokens, room = self.prompt(prompt)
         stream = TextStream(stop_strings, show)
-        return self._continue(
+        answer = self._continue(
             model, tokens, min(max_tokens, room), config, seed, processors, stream
         )
+        full = len(answer.tokens) == room < max_tokens
+        return replace(answer, cut=full and not answer.completed and not stream.stopped)
 
     def alternatives(
         self, model: Model, continuation: Continuation, k: int
@@ -225,7 +242,7 @@ class TextJob(Job):
             processors=processors,
             on_token=lambda _, token: stream.feed(self.tokenizer.decode_bytes([token])),
         )
-        return Continuation(stream.close(), list(tokens), answer.tokens)
+        return Continuation(stream.close(), answer.completed, False, list(tokens), answer.tokens)
 
     def scorer(self, model: Model, max_length: int) -> Scorer:
         """The model as a search sees it."""
@@ -271,8 +288,19 @@ class MaskedJob(TextJob):
             targets += batch.num_targets
             progress(number, 0)
         return {
-            "loss": nats / targets,
-            "perplexity": math.exp(nats / targets),
+            **loss_and_perplexity(nats, targets),
             "masked_accuracy": right / targets,
             "tokens": targets,
         }
+
+
+def loss_and_perplexity(nats: float, targets: int) -> dict[str, float]:
+    """Mean loss a target, and its exponential where floating point reaches so far.
+
+    Raises `BadInput` for a loss that is no number.
+    """
+    loss = nats / targets
+    if not math.isfinite(loss):
+        raise BadInput(f"the model's loss is {loss}: its weights are damaged")
+    perplexity = {"perplexity": math.exp(loss)} if loss < LARGEST_EXPONENT else {}
+    return {"loss": loss, **perplexity}

@@ -12,6 +12,7 @@ never seen. The tensors are copied while training waits; the copy is written whi
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -127,11 +128,15 @@ class Checkpoints:
         self.writer = threading.Thread(target=self._write, args=(snapshot,), daemon=True)
         self.writer.start()
 
-    def wait(self) -> None:
-        """Until all is on disk. Raises `WorkFailed` with the last good step if that failed."""
+    def finish(self) -> None:
+        """Until all that can be is on disk."""
         if self.writer is not None:
             self.writer.join()
             self.writer = None
+
+    def wait(self) -> None:
+        """Until all is on disk. Raises `WorkFailed` with the last good step if that failed."""
+        self.finish()
         if self.failure is not None:
             failure, self.failure = self.failure, None
             steps = self.steps()
@@ -159,19 +164,41 @@ class Checkpoints:
             shutil.rmtree(part, ignore_errors=True)
             self.failure = error
 
+    def best(self) -> int | None:
+        """The step with the least held-out loss, of those that were validated."""
+        scores = {step: read_state(self.path(step)).get("score") for step in self.steps()}
+        scored = {s: v for s, v in scores.items() if v is not None and math.isfinite(v)}
+        return min(scored, key=scored.__getitem__) if scored else None
+
+    def go_back(self) -> Path | None:
+        """Drop what came after the best checkpoint (none validated: after the oldest); that one.
+
+        For a run that went astray: its last weights may be finite and of no use all the same.
+        """
+        self.finish()
+        steps = self.steps()
+        if not steps:
+            return None
+        best = self.best()
+        good = steps[0] if best is None else best
+        for step in steps:
+            if step > good:
+                self._remove(step)
+        return self.path(good)
+
     def _prune(self) -> None:
         """Keep the last two, and the one with the least held-out loss."""
-        steps = self.steps()
-        scores = {step: read_state(self.path(step)).get("score") for step in steps}
-        scored = {step: score for step, score in scores.items() if score is not None}
-        best = min(scored, key=scored.__getitem__) if scored else None
-        for step in steps[:-KEPT]:
+        best = self.best()
+        for step in self.steps()[:-KEPT]:
             if step != best:
-                # Out of sight first: a kill half-way must not leave half a checkpoint.
-                doomed = self.path(step).with_name(f".step-{step:08}.part")
-                shutil.rmtree(doomed, ignore_errors=True)
-                self.path(step).rename(doomed)
-                shutil.rmtree(doomed)
+                self._remove(step)
+
+    def _remove(self, step: int) -> None:
+        # Out of sight first: a kill half-way must not leave half a checkpoint.
+        doomed = self.path(step).with_name(f".step-{step:08}.part")
+        shutil.rmtree(doomed, ignore_errors=True)
+        self.path(step).rename(doomed)
+        shutil.rmtree(doomed)
 
 
 def flush(path: Path) -> None:

@@ -88,6 +88,8 @@ class RunConfig:
     model: ModelConfig
     data: DataConfig
     training: TrainingConfig
+    init: str = ""
+    """Folder of the run whose weights and tokenizer this one began with; "": none."""
 
     def __post_init__(self) -> None:
         """Refuse a seed that the generators can't take."""

@@ -28,7 +28,7 @@ from unrolled.training.precision import autocast, compiled, faster_precision, pi
 
 
 class Diverged(WorkFailed):
-    """The loss or its gradient is no longer a number; the model still holds the step before."""
+    """The loss or its gradient is no longer a number; the step that showed it is not applied."""
 
 
 @runtime_checkable
@@ -96,8 +96,18 @@ class Trainer:
         if self.precision == "auto":
             self.precision = self._measure_precision()
         self.model.train()
+        try:
+            return self._train()
+        finally:
+            # Whatever ended it, a checkpoint that is being written gets written.
+            if self.checkpoints is not None:
+                self.checkpoints.finish()
+
+    def _train(self) -> str:
         ended = "finished"
         with _Interrupts() as interrupts:
+            if self.step == 0:
+                self._save()
             while self.step < self.config.max_steps and ended == "finished":
                 self._take_step()
                 if self._due(self.config.log_every):
@@ -167,8 +177,7 @@ class Trainer:
         norm = clip(self.model.parameters(), self.config.clip_norm)
         if not math.isfinite(total) or not math.isfinite(norm):
             raise Diverged(
-                f"at step {self.step + 1} the loss is {total} and its gradient's norm {norm}: "
-                f"try a smaller --training.learning-rate than {self.config.learning_rate}"
+                f"at step {self.step + 1} the loss is {total} and its gradient's norm {norm}"
             )
         self.optimizer.step(rate)
         self.step += 1
@@ -219,6 +228,8 @@ class Trainer:
         self.model.eval()
         with torch.no_grad():
             values = dict(self.validate()) if self.validate is not None else {}
+            if not all(map(math.isfinite, values.values())):
+                raise Diverged(f"at step {self.step} the model's answers are no numbers any more")
             self.validated = (self.step, values)
             if values:
                 self.log.write(self.step, values)
