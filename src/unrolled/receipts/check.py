@@ -684,7 +684,7 @@ class Objective(NamedTuple):
         return high if self.number >= 0 else low
 
     def near(self, score: float, s: int, n: int) -> bool:
-        """Whether `score` is the score of (s, n), to 2^-49 of itself (or of the sum's parts)."""
+        """Whether `score` is the score of (s, n), to 2^-49 of itself."""
         value = Fraction(score)
         if self.shift() < 0:
             exact = self.rewarded(s, n) / UNITS
