@@ -1,0 +1,1 @@
+"""h_t = W^T h_{t-1}: spectrum, growth, and gradients through time."""
