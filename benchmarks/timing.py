@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
@@ -23,6 +25,12 @@ def interleaved(
             if turn >= warm_up:
                 rates[name].append(done / seconds)
     return rates
+
+
+def peak_megabytes() -> float:
+    """Most memory that this process has had, in megabytes of 2^20 bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)  # macOS counts bytes
 
 
 def spread(values: list[float]) -> str:

@@ -14,7 +14,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "receipts": set(),
     "kernels": set(),
     "neurons": {"receipts"},
-    "automata": {"receipts"},
+    "automata": {"receipts", "neurons"},
     "recurrences": {"receipts"},
     "graphs": {"receipts"},
     "scaling": {"receipts"},

@@ -30,6 +30,11 @@ def required() -> list[str]:
     return [*project["dependencies"], *(text for extra in extras for text in extra)]
 
 
+def built_with() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return list(project["build-system"]["requires"])
+
+
 def test_every_package_that_is_installed_is_pinned() -> None:
     names: set[str] = set()
     waiting = required()
@@ -52,7 +57,7 @@ def test_every_package_that_is_installed_is_pinned() -> None:
 
 def test_what_is_pinned_lies_in_the_ranges_that_are_allowed() -> None:
     versions = pinned()
-    for text in required():
+    for text in [*required(), *built_with()]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), text
 

@@ -78,3 +78,24 @@ def test_weights_cut_short_are_refused(
     weights = run / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:size])
     assert "not a whole safetensors file" in refused(["evaluate", str(run)], capsys)
+
+
+def test_an_answer_that_is_cut_says_so(
+    sort_run: Path, text_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither run has learned anything, least of all to stop."""
+    capsys.readouterr()
+    assert main(["translate", str(sort_run), "201102", "--json"]) == 0
+    shown = capsys.readouterr()
+    (row,) = json.loads(shown.out)
+    said = "the translation of sentence 1 is cut where the model's positions end (max_positions 16)"
+    assert row["completed"] == (said not in shown.err)
+    words = ["generate", str(text_run), "x" * 50, "--sampling.temperature=0", "--json"]
+    assert main([*words, "--max-tokens=100"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["completed"] is False
+    assert "the continuation is cut" in shown.err
+    assert "max_positions 64" in shown.err
+    assert main([*words, "--max-tokens=5"]) == 0
+    shown = capsys.readouterr()
+    assert (json.loads(shown.out)["completed"], shown.err) == (False, "")

@@ -264,6 +264,9 @@ def test_a_damaged_run_is_refused(
         (["translate", "sort", "20110"], "6 digits"),
         (["translate", "sort", "201103"], "6 digits"),
         (["translate", "sort"], "no sentence"),
+        (["translate", "sort", "201102", "--input", "x"], "not both"),
+        (["translate", "text", "--input", "none.txt"], "doesn't translate"),
+        (["translate", "sort", "--input", "none.txt"], "none.txt"),
         (["translate", "pairs", " "], "empty"),
         (["translate", "pairs", "word " * 99], "max_positions"),
         (["translate", "text", "x"], "doesn't translate"),
@@ -301,7 +304,7 @@ def test_a_corpus_of_nothing_usable_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_loss_that_is_no_number_fails_and_keeps_the_last_good_weights(
+def test_a_loss_that_is_no_number_fails_and_keeps_the_best_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
@@ -310,7 +313,7 @@ def test_a_loss_that_is_no_number_fails_and_keeps_the_last_good_weights(
     assert main(words) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert "at step 2 the loss is" in said
-    assert "weights of step 1" in said
+    assert "weights of step 0" in said
     assert main(["evaluate", str(run)]) == 0
 
 

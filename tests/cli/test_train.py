@@ -105,3 +105,16 @@ def test_a_loss_that_is_no_number_says_the_step_and_keeps_the_last_good_weights(
     line = refused(["train", "sort", "--out", out, *TINY, *options], capsys, code=1)
     assert "at step 2" in line
     assert main(["evaluate", out, "--json"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "kinds"), [("parity", "{lstm,encoder}"), ("sort", "{encoder-decoder,decoder}")]
+)
+def test_help_names_the_architectures_that_the_task_can_use_and_says_what_no_does(
+    task: str, kinds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", task, "--help"]) == 0
+    words = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"--architecture {kinds} Kind of model" in words
+    assert "--model.no-tie-embeddings One matrix for embedding and output layer" in words
+    assert "with no-, one for each" in words

@@ -209,7 +209,8 @@ def test_a_reader_that_goes_away_before_the_answer_is_no_error(words: str, train
         capture_output=True,
         text=True,
     )
-    assert (done.stderr, done.returncode) == ("", 0)
+    said = [line for line in done.stderr.splitlines() if "is cut where" not in line]
+    assert (said, done.returncode) == ([], 0)
 
 
 def test_an_output_without_unicode_gets_escapes_that_json_understands(

@@ -19,6 +19,7 @@ from unrolled.cli import main
 from unrolled.data import BPETokenizer, ByteTokenizer, DataConfig, Tokenizer
 from unrolled.models import ModelConfig, load, save
 from unrolled.training import RunConfig, TrainingConfig
+from unrolled.training.log import read_metrics
 from unrolled.training.run import create
 
 LLAMA: dict[str, Any] = {}
@@ -142,6 +143,20 @@ def test_smollm2_continues_a_prompt(tmp_path: Path, capsys: pytest.CaptureFixtur
     words = ("generate", str(run), "The capital of France is", "--sampling.temperature", "0")
     assert "Paris" in answer(capsys, *words, "--max-tokens", "5")["continuation"]
     compare_with_transformers(run)
+    learn(run, tmp_path)
+
+
+def learn(run: Path, folder: Path) -> None:
+    """Two steps on a user's text: it begins where the model stands, and gets better."""
+    file, out = folder / "mine.txt", folder / "tuned"
+    file.write_text("".join(f"the sum of {n} and {n} is {2 * n}\n" for n in range(100)))
+    words = ["train", "text", "--init", str(run), "--data.corpus", str(file), "--out", str(out)]
+    short = ["--data.row-length=64", "--data.tokens-per-batch=64", "--training.accumulate=1"]
+    steps = ["--training.max-steps=2", "--training.log-every=1", "--training.warmup-steps=0"]
+    assert main([*words, *short, *steps, "--json"]) == 0
+    losses = [row["loss"] for row in read_metrics(out) if "loss" in row]
+    assert losses[1] < losses[0] < 5 < np.log(49152)
+    assert load(out).config == load(run).config
 
 
 def compare_with_transformers(run: Path) -> None:

@@ -62,7 +62,42 @@ PARITY = {
         }
     },
 }
-EXAMPLES = [AND, LEAST, XOR, NET, PARITY]
+LSTM_PARITY = {
+    "receipt": 1,
+    "kind": "automaton.lstm",
+    "claim": "This LSTM of 1 hidden unit with hard gates accepts exactly those strings, of any "
+    "length, that this automaton of 2 states accepts.",
+    "given": {
+        "alphabet": ["0", "1"],
+        "states": ["even", "odd"],
+        "start": "even",
+        "accepting": ["odd"],
+        "transitions": {"even": {"0": "even", "1": "odd"}, "odd": {"0": "odd", "1": "even"}},
+    },
+    "answer": {
+        "gates": "hard",
+        "W_f": {"shape": [1, 2], "entries": [[0, 1, -2]]},
+        "W_i": {"shape": [1, 2], "entries": [[0, 0, -2], [0, 1, 2]]},
+        "W_C": {"shape": [1, 2], "entries": []},
+        "W_o": {"shape": [1, 2], "entries": []},
+        "b_f": [1],
+        "b_i": [-1],
+        "b_C": [1],
+        "b_o": [1],
+        "input_codes": {"0": [0], "1": [1]},
+        "h0": [0],
+        "C0": [0],
+        "readout": {"weights": [2], "bias": -1},
+    },
+    "evidence": {
+        "rest": {"h": [0, 0], "C": [0, 0]},
+        "boxes": {
+            "even": [{"h": [], "C": []}],
+            "odd": [{"h": [[0, 1, 1]], "C": [[0, 1, 1]]}],
+        },
+    },
+}
+EXAMPLES = [AND, LEAST, XOR, NET, PARITY, LSTM_PARITY]
 
 
 def changed(document, *changes):

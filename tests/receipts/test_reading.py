@@ -123,7 +123,11 @@ def test_files_are_read_or_refused_in_one_line(tmp_path):
     expected = {
         good: ("holds", AND["claim"]),
         binary: ("unreadable", "not UTF-8 text (byte 129)"),
-        big: ("unreadable", "1,000,000,000 bytes; a receipt has at most 16,777,216"),
+        big: (
+            "unreadable",
+            "1,000,000,000 bytes; a receipt has at most 16,777,216 "
+            "(more with --large, if you trust where it comes from)",
+        ),
         tmp_path / "empty": ("unreadable", "empty; a receipt is a JSON object"),
         tmp_path / "pipe": ("unreadable", "not a regular file"),
         tmp_path: ("unreadable", "not a regular file"),

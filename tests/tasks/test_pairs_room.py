@@ -14,8 +14,10 @@ from unrolled.decoding import sample
 from unrolled.errors import BadInput
 from unrolled.models import build
 from unrolled.tasks import TASKS
+from unrolled.tasks.answering import open_run
 from unrolled.tasks.pairs import PairJob
-from unrolled.tasks.running import open_run, train
+from unrolled.tasks.running import train
+from unrolled.tasks.task import Answer
 from unrolled.training import RunConfig
 
 KINDS: list[tuple[Any, dict[str, Any]]] = [
@@ -82,8 +84,9 @@ class Fixed(PairJob):
 
     fixed: dict[str, str]
 
-    def _answers(self, model: Any, sources: Any, progress: Any) -> list[str]:
-        return [self.fixed[self.tokenizer.decode(source)] for source in sources]
+    def _answers(self, model: Any, sources: Any, *_: Any, **__: Any) -> list[Answer]:
+        texts = [self.fixed[self.tokenizer.decode(source)] for source in sources]
+        return [Answer(text, completed=True, cut=False) for text in texts]
 
 
 def test_scores_are_those_of_the_answers(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from unrolled.errors import BadInput
-from unrolled.tasks.running import find_task, open_run, resume, train
+from unrolled.tasks.answering import open_run
+from unrolled.tasks.running import find_task, resume, train
 from unrolled.tasks.sort import Sort
 from unrolled.tasks.text import Text
 from unrolled.training.config import RunConfig

@@ -15,7 +15,8 @@ from unrolled.decoding import SamplingConfig
 from unrolled.errors import BadInput
 from unrolled.models import build
 from unrolled.tasks import TASKS
-from unrolled.tasks.running import open_run, train
+from unrolled.tasks.answering import open_run
+from unrolled.tasks.running import train
 from unrolled.tasks.text import MaskedJob, TextJob
 from unrolled.training import RunConfig
 

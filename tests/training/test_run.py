@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from unrolled.models import ModelConfig
 from unrolled.training import RunConfig, TrainingConfig
 from unrolled.training.draw import draw_loss
 from unrolled.training.log import RunLog, in_words, read_metrics
-from unrolled.training.run import create, differences, load_config
+from unrolled.training.parallel import restarted
+from unrolled.training.run import create, differences, load_config, made_by_this_launch
 
 CONFIG = RunConfig(
     "sort", "decoder", 3, ModelConfig(num_layers=1), DataConfig(holdout=4), TrainingConfig()
@@ -93,7 +95,13 @@ def test_a_damaged_config_is_refused(tmp_path: Path, content: str) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("optimizer", "sgd"), ("schedule", "flat"), ("precision", "fp16"), ("max_steps", 1.5)],
+    [
+        ("optimizer", "sgd"),
+        ("parallel", "tp"),
+        ("schedule", "flat"),
+        ("precision", "fp16"),
+        ("max_steps", 1.5),
+    ],
 )
 def test_a_training_option_that_is_no_choice_is_refused(field: str, value: object) -> None:
     config = TrainingConfig()
@@ -101,6 +109,11 @@ def test_a_training_option_that_is_no_choice_is_refused(field: str, value: objec
     object.__setattr__(config, field, value)
     with pytest.raises(BadInput, match=f"training.{field}"):
         config.__post_init__()
+
+
+def test_compiling_what_is_in_shares_is_refused() -> None:
+    with pytest.raises(BadInput, match="not with fsdp"):
+        TrainingConfig(compile=True, parallel="fsdp")
 
 
 def test_no_folder_and_no_config_are_told_apart(tmp_path: Path) -> None:
@@ -161,11 +174,13 @@ def test_changed_data_is_refused_by_name_and_another_machine_is_told(tmp_path: P
     content = json.loads(path.read_text())
     content["processor"] = "Z80"
     content["packages"]["torch"] = "1.0"
+    content["processes"] = 4
     path.write_text(json.dumps(content))
     changed = differences(tmp_path / "run", {"corpus": "123"})
-    assert len(changed) == 2
+    assert len(changed) == 3
     assert "Z80" in changed[0]
-    assert "1.0" in changed[1]
+    assert changed[1] == "processes 4 then, 1 now"
+    assert "1.0" in changed[2]
 
 
 def test_a_place_where_nothing_can_be_written_is_told_in_a_line(tmp_path: Path) -> None:
@@ -220,3 +235,35 @@ def test_a_picture_that_can_not_be_drawn_is_told_and_leaves_nothing(tmp_path: Pa
     with pytest.raises(WorkFailed, match=r"loss\.png"):
         draw_loss(tmp_path, tmp_path / "none" / "loss.png")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_run_is_known_again_by_the_launch_that_began_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    make(tmp_path / "alone")
+    assert not made_by_this_launch(tmp_path / "alone", CONFIG)
+    for name in ("job 7", "none"):  # torchrun's own word for no name
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", name)
+        make(tmp_path / name)
+        assert made_by_this_launch(tmp_path / name, CONFIG)
+        assert not made_by_this_launch(tmp_path / name, replace(CONFIG, seed=4))
+        assert not made_by_this_launch(tmp_path / "nowhere", CONFIG)
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job 8")
+        assert not made_by_this_launch(tmp_path / name, CONFIG)
+
+
+def test_what_counts_as_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, count, found in (
+        (None, None, (False, False)),
+        ("none", "0", (False, False)),
+        ("none", "1", (True, True)),
+        ("job 7", "0", (True, False)),
+        ("job 7", "1", (True, True)),
+    ):
+        for key, value in (("RUN_ID", name), ("RESTART_COUNT", count)):
+            if value is None:
+                monkeypatch.delenv(f"TORCHELASTIC_{key}", raising=False)
+            else:
+                monkeypatch.setenv(f"TORCHELASTIC_{key}", value)
+        assert (restarted(by_name=True), restarted(by_name=False)) == found

@@ -29,11 +29,13 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
+    "automaton": Entry("unrolled.cli.automaton:Automaton", "an LSTM that follows an automaton"),
     "check": Entry("unrolled.cli.check:Check", "verify receipts again, trusting nobody"),
     "neuron": Entry("unrolled.cli.neuron:Neuron", "one threshold neuron, or the proof of none"),
     "tasks": Entry("unrolled.cli.tasks:Tasks", "list what there is to train on"),
     "train": Entry("unrolled.cli.train:Train", "train a model on a task"),
     "resume": Entry("unrolled.cli.resume:Resume", "go on with a run that was stopped"),
+    "plan": Entry("unrolled.cli.plan:MakePlan", "what training at some size would need"),
     "evaluate": Entry("unrolled.cli.answer:Evaluate", "score a run on held-out data"),
     "translate": Entry("unrolled.cli.answer:Translate", "translate sentences with a run"),
     "generate": Entry("unrolled.cli.answer:Generate", "continue a prompt with a run"),
@@ -58,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # a command's --help
         return stop.code if isinstance(stop.code, int) else 0
     except BadInput as error:
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            return 2  # under torchrun the first process of each machine says it for all
         return complain(name, error, 2)
     except WorkFailed as error:
         return complain(name, error, 1)

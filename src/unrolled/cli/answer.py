@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -13,9 +14,10 @@ from unrolled.cli.output import print_json, progress
 from unrolled.cli.train import shown
 from unrolled.decoding import SamplingConfig
 from unrolled.errors import BadInput
-from unrolled.tasks.pairs import PairJob
-from unrolled.tasks.running import open_run
+from unrolled.tasks.answering import evaluate, open_run, translate
+from unrolled.tasks.task import Job
 from unrolled.tasks.text import MaskedJob, TextJob
+from unrolled.training.parallel import leads
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,10 @@ class Evaluate(Command):
 
     def run(self) -> int:
         """Print the scores."""
-        job, model = open_run(self.run_folder)
         with progress("scoring on what was held out") as tell:
-            scores = dict(job.score(model, tell))
+            scores = dict(evaluate(self.run_folder, tell))
+        if not leads():
+            return 0
         if self.json:
             print_json(scores)
         else:
@@ -45,7 +48,10 @@ class Evaluate(Command):
 
 @dataclass(frozen=True)
 class Translate(Command):
-    """Translate sentences with a run of piglatin, sort, verses or pairs."""
+    """Translate sentences, or a file, with a run of piglatin, sort, verses or pairs.
+
+    Under torchrun a file is divided between the processes and written by one, in order.
+    """
 
     name: ClassVar[str] = "translate"
     example: ClassVar[str] = 'unrolled translate runs/piglatin "the quick brown fox"'
@@ -53,23 +59,44 @@ class Translate(Command):
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run."""
     sentences: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SENTENCE")]
-    """One or more sentences, each in quotes."""
+    """One or more sentences, each in quotes; none with --input."""
+    input: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Text file in UTF-8 with a sentence a line; a blank line stays one."""
+    output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """File for the translations, a line each; standard output if not given."""
     json: bool = False
-    """Print a JSON list of {"source", "translation"}."""
+    """Print a JSON list of {"source", "translation", "completed"}; with --output {"output",
+    "sentences"}."""
 
     def run(self) -> int:
-        """Print a translation a line."""
-        if not self.sentences:
-            raise BadInput(f"no sentence to translate: `{self.example}`")
-        job, model = open_run(self.run_folder)
-        if not isinstance(job, PairJob):
-            raise BadInput(f"{self.run_folder} is a run of {job.config.task}: it doesn't translate")
-        answers = job.translate(model, self.sentences)
-        if self.json:
-            rows = zip(self.sentences, answers, strict=True)
-            print_json([{"source": s, "translation": t} for s, t in rows])
+        """Print a translation a line, or write them."""
+        if not self.sentences and self.input is None:
+            raise BadInput(f"no sentence to translate: `{self.example}`, or --input FILE")
+        if self.sentences and self.input is not None:
+            raise BadInput("either sentences or --input FILE, not both")
+        with progress("sentences translated") as tell:
+            job, rows = translate(
+                self.run_folder, self.sentences, tell, source=self.input, output=self.output
+            )
+        if not leads():
+            return 0
+        for number, (_, answer) in enumerate(rows, 1):
+            if answer.cut:
+                warn_of_cut(f"the translation of sentence {number}", job)
+        if self.output is not None:
+            if self.json:
+                print_json({"output": str(self.output), "sentences": len(rows)})
+            else:
+                print(f"{len(rows):,} lines written to {self.output}", file=sys.stderr)
+        elif self.json:
+            print_json(
+                [
+                    {"source": source, "translation": a.text, "completed": a.completed}
+                    for source, a in rows
+                ]
+            )
         else:
-            print("\n".join(answers))
+            sys.stdout.write("".join(f"{answer.text}\n" for _, answer in rows))
         return 0
 
 
@@ -90,7 +117,7 @@ class Generate(Command):
     seed: int = 0
     """Seed of the draws."""
     json: bool = False
-    """Print {"prompt", "continuation"}."""
+    """Print {"prompt", "continuation", "completed"}: whether it ends as a text of the corpus."""
 
     def run(self) -> int:
         """Print the prompt and what follows."""
@@ -104,9 +131,18 @@ class Generate(Command):
                 f"{self.run_folder} is a run of {job.config.task} with architecture "
                 f"{job.config.architecture}: it doesn't continue text"
             )
-        answer = job.generate(model, self.prompt, self.max_tokens, self.sampling, self.seed)
+        answer = job.answer(model, self.prompt, self.max_tokens, self.sampling, self.seed)
+        if answer.cut:
+            warn_of_cut("the continuation", job)
         if self.json:
-            print_json({"prompt": self.prompt, "continuation": answer})
+            told = {"continuation": answer.text, "completed": answer.completed}
+            print_json({"prompt": self.prompt, **told})
         else:
-            print(self.prompt + answer)
+            print(self.prompt + answer.text)
         return 0
+
+
+def warn_of_cut(what: str, job: Job) -> None:
+    """One line on standard error for an answer that is not whole."""
+    limit = job.config.model.max_positions
+    print(f"{what} is cut where the model's positions end (max_positions {limit})", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -11,6 +11,7 @@ import tyro
 from unrolled.cli.command import Command
 from unrolled.cli.output import progress
 from unrolled.cli.train import finish
+from unrolled.errors import BadInput
 from unrolled.tasks.running import resume
 from unrolled.training.run import load_config
 
@@ -21,6 +22,14 @@ class Longer:
 
     max_steps: int = 0
     """Go on to this step; 0: to the run's own last one."""
+    learning_rate: float = 0.0
+    """Learning rate from here on, as for a run that diverged; 0: the run's own."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is below 0."""
+        for name in ("max_steps", "learning_rate"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise BadInput(f"training.{name} must be positive, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,8 @@ class Resume(Command):
     """Go on with a run that was stopped, to the very weights it would have had.
 
     Whatever stopped it (Ctrl-C, a kill, a power cut), it goes on from its last checkpoint. A
-    finished run goes on with a larger --training.max-steps.
+    finished run goes on with a larger --training.max-steps, one that diverged from its best
+    checkpoint with a smaller --training.learning-rate.
     """
 
     name: ClassVar[str] = "resume"
@@ -44,5 +54,5 @@ class Resume(Command):
         """Train on, then say how well it went."""
         task = load_config(self.run_folder).task
         with progress("scoring") as tell:
-            trained = resume(self.run_folder, max_steps=self.training.max_steps, progress=tell)
+            trained = resume(self.run_folder, **asdict(self.training), progress=tell)
         return finish(task, trained, self.json)

@@ -7,9 +7,9 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -20,9 +20,11 @@ from unrolled.errors import BadInput
 from unrolled.models import Architecture, ModelConfig
 from unrolled.tasks import TASKS
 from unrolled.tasks.running import Trained, find_task, train
+from unrolled.tasks.starting import starting_config
 from unrolled.training import RunConfig, TrainingConfig
 from unrolled.training.config import strictly
 from unrolled.training.log import in_words
+from unrolled.training.parallel import leads
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Train(Command):
     training: TrainingConfig
     seed: int = 0
     """Seed of weights, data order and dropout: the same seed gives the same run."""
+    init: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """Begin with the weights, the model and the tokenizer of this run, trained here or imported."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Folder of the run; runs/TASK if not given."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -62,17 +66,24 @@ class Train(Command):
         file = option(rest, "--config")
         given = {} if file is None else read_toml(Path(file))
         own = own_options(given, file)
-        defaults = with_file(task, option(rest, "--architecture"), given, file)
+        defaults = with_file(
+            task, option(rest, "--architecture"), option(rest, "--init"), given, file
+        )
+        if defaults.init:
+            own["init"] = Path(defaults.init)
         name = f"train {task}"
         about = f"{inspect.getdoc(cls)}\n\nExample: unrolled train {task} --out runs/{task}"
         values = {part: getattr(defaults, part) for part in ("architecture", "model", "data")}
         default = cls(**values, training=defaults.training, seed=defaults.seed, **own)
-        command = parse(cls, rest, name, about, default)
+        command = parse(for_task(cls, task), rest, name, about, default)
         return command.train(task)
 
     def train(self, task: str) -> int:
         """Train, then say how well it went and what to try next."""
-        config = RunConfig(task, self.architecture, self.seed, self.model, self.data, self.training)
+        start = "" if self.init is None else str(self.init.resolve())
+        config = RunConfig(
+            task, self.architecture, self.seed, self.model, self.data, self.training, start
+        )
         folder = self.out or Path("runs") / task
         command = ["unrolled", *sys.argv[1:]]
         with progress("scoring") as tell:
@@ -84,7 +95,9 @@ class Train(Command):
 
 def finish(task: str, trained: Trained, as_json: bool) -> int:
     """Say how a run ended; returns the exit code."""
-    if as_json:
+    if not leads():
+        pass
+    elif as_json:
         print_json(summary(trained))
     else:
         report(task, trained)
@@ -100,6 +113,13 @@ def usage() -> str:
         f"`unrolled train TASK --help` shows a task's options and defaults.\n"
         f"Example: {Train.example}"
     )
+
+
+def for_task(command: type[Train], task: str) -> type[Train]:
+    """The command with the architectures that the task can use, and no other, to choose from."""
+    choice: Any = Literal[find_task(task).architectures]
+    own = ("architecture", choice, field(metadata={}))
+    return make_dataclass(command.__name__, [own], bases=(command,), frozen=True)
 
 
 def option(words: Sequence[str], name: str) -> str | None:
@@ -126,13 +146,23 @@ def own_options(given: dict[str, Any], file: str | None) -> dict[str, Any]:
 
 
 def with_file(
-    task_name: str, architecture: str | None, given: dict[str, Any], file: str | None
+    task_name: str,
+    architecture: str | None,
+    init: str | None,
+    given: dict[str, Any],
+    file: str | None,
 ) -> RunConfig:
-    """A task's defaults for an architecture, a TOML file's options over them."""
+    """A task's defaults for an architecture or a run to begin with, a TOML file's over them."""
     task = find_task(task_name)
-    chosen: Any = str(architecture or given.get("architecture") or task.architectures[0])
-    task.check(chosen)
-    defaults = task.defaults(chosen)
+    chosen: Any = architecture or given.get("architecture")
+    start = init or given.pop("init", "")
+    if start:
+        defaults = starting_config(task, Path(str(start)).expanduser())
+        chosen = chosen or defaults.architecture
+    else:
+        chosen = str(chosen or task.architectures[0])
+        task.check(chosen)
+        defaults = task.defaults(chosen)
     base: dict[str, Any] = asdict(defaults)
     for key, value in given.items():
         if isinstance(base.get(key), dict) and isinstance(value, dict):

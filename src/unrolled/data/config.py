@@ -21,6 +21,8 @@ class DataConfig:
     """Size of the BPE vocabulary, its 256 bytes and 5 special ids included."""
     tokens_per_batch: int = 8192
     """Positions of one batch, padding included."""
+    row_length: int = 0
+    """Positions of a row of packed text: shorter rows need less memory; 0: model.max_positions."""
     streaming: bool = False
     """Read the corpus anew each epoch instead of holding its tokens in memory."""
     window: int = 1 << 22
@@ -35,6 +37,7 @@ class DataConfig:
         least = {
             "vocab_size": 256 + len(SPECIALS),
             "tokens_per_batch": 1,
+            "row_length": 0,
             "window": 1,
             "holdout": 2,
         }

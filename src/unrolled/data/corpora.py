@@ -59,14 +59,26 @@ def open_corpus(name: str, *, holdout: int = 20) -> TextCorpus | PairCorpus:
     return _texts(name, [path], holdout)
 
 
-def _texts(name: str, paths: list[Path], holdout: int) -> TextCorpus:
+def absolute(name: str) -> str:
+    """The same corpus by a name that means it from everywhere: for a file, its whole path."""
+    path = Path(name).expanduser()
+    built_in = name in BUILT_IN or name == "verses" or name.startswith("verses:")
+    return name if built_in or not path.exists() else str(path.resolve())
+
+
+def is_missing(name: str) -> bool:
+    """Whether a corpus is a file or folder that is not there."""
+    return Path(name).is_absolute() and not Path(name).exists()
+
+
+def _texts(name: str, paths: list[Path], holdout: int, folder: Path | None = None) -> TextCorpus:
     """One document a file."""
     most = files.part_size(sum(map(files.size_of, paths)))
 
     def parts(skip: Skip) -> Iterator[Iterable[str]]:
         return (files.text_parts(path, most, skip) for path in paths)
 
-    return TextCorpus(name, parts, partial(_hashes, paths), holdout=holdout)
+    return TextCorpus(name, parts, partial(_hashes, paths, folder), holdout=holdout)
 
 
 def _folder(path: Path, holdout: int) -> TextCorpus:
@@ -78,7 +90,7 @@ def _folder(path: Path, holdout: int) -> TextCorpus:
         files.check(p)
     if not filled:
         raise BadInput(f"{path}: every .txt file in this folder is empty")
-    return _texts(str(path), filled, holdout)
+    return _texts(str(path), filled, holdout, path)
 
 
 def _json_lines(name: str, path: Path, holdout: int) -> TextCorpus | PairCorpus:
@@ -160,8 +172,10 @@ def _cut(text: str, most: int, skip: Skip) -> Iterable[str]:
     return [text] if len(encoded) <= most else files.cut(io.BytesIO(encoded).read, most, skip)
 
 
-def _hashes(paths: list[Path]) -> dict[str, str]:
-    return {path.name if len(paths) == 1 else str(path): files.sha256(path) for path in paths}
+def _hashes(paths: list[Path], folder: Path | None = None) -> dict[str, str]:
+    """By names that stay the same where the file, or the folder, is moved."""
+    names = [path.name if folder is None else path.relative_to(folder).as_posix() for path in paths]
+    return {name: files.sha256(path) for name, path in zip(names, paths, strict=True)}
 
 
 def _unknown(name: str, path: Path) -> BadInput:

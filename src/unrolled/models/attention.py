@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
+from unrolled.models.half_attention import half_attention
 
-FULL_PRECISION_BELOW = 512
-"""Keys; with fewer, a CPU's fused kernel has its gradient sooner in float32 than in bfloat16."""
+KEEP_SCORES_BELOW = 1024
+"""Keys; with fewer, training in bfloat16 on a CPU keeps the matrix of probabilities."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,17 @@ class Sight:
     """True where a query may look at a key; None: no limit beyond `causal`."""
     causal: bool = False
     """Query i looks at keys 0…i only (queries and keys are the same positions)."""
+
+    def explicit(self, time: int, device: torch.device) -> Bool[Tensor, "_rows 1 query key"] | None:
+        """The mask, written out also where it is the causal one."""
+        if not self.causal:
+            return self.mask
+        return torch.ones(1, 1, time, time, dtype=torch.bool, device=device).tril()
+
+    def tail(self, start: int, time: int, device: torch.device) -> Sight:
+        """What is left when the queries before column `start` of `time` are nobody's concern."""
+        mask = self.explicit(time, device)
+        return Sight(None if mask is None else mask[:, :, start:])
 
 
 def bidirectional(
@@ -131,8 +143,12 @@ class SelfAttention(nn.Module):
         rotary: Rotary | None,
         cache: KeyValueCache | None = None,
         layer: int = 0,
-    ) -> Float[Tensor, "batch time hidden"]:
-        """Attend; with a cache, also to what it holds of this layer."""
+        start: int = 0,
+    ) -> Float[Tensor, "batch tail hidden"]:
+        """Attend; with a cache, also to what it holds of this layer.
+
+        Only from column `start` on: earlier positions are keys and values alone.
+        """
         heads = self.qkv(x).unflatten(-1, (-1, self.head_size))
         turning = self.num_heads + self.kv_heads
         queries_keys, values = heads.split((turning, self.kv_heads), dim=2)
@@ -142,6 +158,9 @@ class SelfAttention(nn.Module):
         values = values.transpose(1, 2)
         if cache is not None:
             keys, values = cache.write(layer, keys, values)
+        if start:
+            queries = queries[:, :, start:]
+            sight = sight.tail(start, x.shape[1], x.device)
         mixed = attend(queries, keys, values, sight)
         out: Tensor = self.out(mixed)
         return out
@@ -189,15 +208,15 @@ def attend(
 ) -> Float[Tensor, "batch query hidden"]:
     """softmax(QKᵀ/√d) V with the heads put side by side again."""
     half = torch.is_autocast_enabled("cpu") and queries.device.type == "cpu"
-    if half and torch.is_grad_enabled() and keys.shape[2] < FULL_PRECISION_BELOW:
-        with torch.autocast("cpu", enabled=False):
-            return attend(queries.float(), keys.float(), values.float(), sight)
-    mixed = F.scaled_dot_product_attention(
-        queries,
-        keys,
-        values,
-        attn_mask=sight.mask,
-        is_causal=sight.causal,
-        enable_gqa=queries.shape[1] != keys.shape[1],
-    )
+    if half and torch.is_grad_enabled() and keys.shape[2] < KEEP_SCORES_BELOW:
+        mixed = half_attention(queries, keys, values, sight.explicit(keys.shape[2], keys.device))
+    else:
+        mixed = F.scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            attn_mask=sight.mask,
+            is_causal=sight.causal,
+            enable_gqa=queries.shape[1] != keys.shape[1],
+        )
     return mixed.transpose(1, 2).flatten(2)

@@ -68,10 +68,11 @@ class Block(nn.Module):
         layer: int = 0,
         memory: Memory | None = None,
         memory_sight: Sight | None = None,
-    ) -> Float[Tensor, "batch time hidden"]:
-        """The stream after this layer."""
-        heard = self.attention(self.attention_norm(x), sight, rotary, cache, layer)
-        x = x + self.dropout(heard)
+        start: int = 0,
+    ) -> Float[Tensor, "batch tail hidden"]:
+        """The stream after this layer, from column `start` on."""
+        heard = self.attention(self.attention_norm(x), sight, rotary, cache, layer, start)
+        x = x[:, start:] + self.dropout(heard)
         if self.cross is not None and self.cross_norm is not None and memory is not None:
             heard = self.cross(self.cross_norm(x), *memory, memory_sight or Sight())
             x = x + self.dropout(heard)

@@ -53,12 +53,12 @@ class ModelConfig:
     activation: Literal["swiglu", "gelu"] = "swiglu"
     """SwiGLU (Shazeer 2020) or the tanh form of GELU (Hendrycks and Gimpel 2016)."""
     bias: bool = False
-    """Biases in the linear layers."""
+    """Biases in the linear layers; with no-, none."""
     dropout: float = 0.0
     """Probability of dropping a value of the embeddings and of each layer's output, in [0, 1).
     Attention weights are not dropped: that would forbid the fused kernel."""
     tie_embeddings: bool = True
-    """The output layer uses the embedding's matrix (Press and Wolf 2017)."""
+    """One matrix for embedding and output layer (Press and Wolf 2017); with no-, one for each."""
     norm_eps: float = 1e-5
     """Added to the variance in a norm."""
     rope_theta: float = 10_000.0

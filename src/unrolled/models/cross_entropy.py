@@ -53,7 +53,17 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *above: Float[Tensor, ""]) -> tuple[Tensor, Tensor, None, None]:
-        """The kept gradients times the one from above."""
+        """The kept gradients times the one from above.
+
+        Raises `RuntimeError` where this is to be differentiated again (`create_graph=True`): the
+        kept gradients would be taken for constants, and the second derivative silently wrong.
+        PyTorch's `once_differentiable` notices that only where the gradient from above varies.
+        """
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "the chunked loss has no second derivative: differentiate "
+                "torch.nn.functional.cross_entropy of the model's logits instead"
+            )
         to_hidden, to_weight = ctx.saved_tensors
         return to_hidden * above[0], to_weight * above[0], None, None
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from unrolled.models.attention import Sight, causal
-from unrolled.models.batch import Batch
+from unrolled.models.batch import IGNORED, Batch
 from unrolled.models.block import Memory
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
@@ -39,8 +39,9 @@ class Decoder(nn.Module):
         prefix: Float[Tensor, "batch source hidden"] | None = None,
         memory: list[Memory] | None = None,
         memory_sight: Sight | None = None,
-    ) -> Float[Tensor, "batch time hidden"]:
-        """Hidden states after the last norm, one a token.
+        start: int = 0,
+    ) -> Float[Tensor, "batch tail hidden"]:
+        """Hidden states after the last norm, one a token, from token `start` on.
 
         `attention_mask` is False at padding, on whichever side. `prefix` are hidden states put
         before the tokens' embeddings and seen by all of them; its own mask, where it has padding,
@@ -64,8 +65,10 @@ class Decoder(nn.Module):
         if prefix is not None:
             x = torch.cat((prefix, x), dim=1)
         sight = causal(width, past, attention_mask, documents, tokens.device)
-        hidden: Tensor = self.stack(x, sight, positions, cache, memory, memory_sight)
-        return hidden[:, offset:]
+        hidden: Tensor = self.stack(
+            x, sight, positions, cache, memory, memory_sight, offset + start
+        )
+        return hidden
 
     def forward(
         self,
@@ -97,8 +100,17 @@ class Decoder(nn.Module):
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         """Cross-entropy in nats, summed over the batch's targets."""
         # Padding stands on the right, where a causal query never looks: no mask is needed.
-        hidden = self.hidden(batch.tokens, documents=batch.documents, positions=batch.positions)
-        return self.head.summed_loss(hidden, batch.targets)
+        start = first_target(batch.targets)
+        hidden = self.hidden(
+            batch.tokens, documents=batch.documents, positions=batch.positions, start=start
+        )
+        return self.head.summed_loss(hidden, batch.targets[:, start:])
+
+
+def first_target(targets: Int[Tensor, "batch time"]) -> int:
+    """The first column that a row has something to predict at."""
+    wanted = (targets != IGNORED).any(0)
+    return int(wanted.int().argmax())
 
 
 def prefix_positions(

@@ -68,12 +68,18 @@ class Stack(nn.Module):
         cache: KeyValueCache | None = None,
         memory: list[Memory] | None = None,
         memory_sight: Sight | None = None,
-    ) -> Float[Tensor, "batch time hidden"]:
-        """All blocks and the last norm."""
+        start: int = 0,
+    ) -> Float[Tensor, "batch tail hidden"]:
+        """All blocks and the last norm, from column `start` on: what precedes it is only context.
+
+        The last layer makes nothing but keys and values of the context.
+        """
         rotary = self.rotary(positions)
+        last = len(self.blocks) - 1
         for layer, block in enumerate(self.blocks):
             source = None if memory is None else memory[layer]
-            x = block(x, sight, rotary, cache, layer, source, memory_sight)
+            from_ = start if layer == last else 0
+            x = block(x, sight, rotary, cache, layer, source, memory_sight, from_)
         out: Tensor = self.norm(x)
         return out
 

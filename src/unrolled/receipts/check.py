@@ -1,8 +1,9 @@
-"""Does this receipt hold?  Usage: python check.py FILE...
+"""Does this receipt hold?  Usage: python check.py [--large] FILE...
 
 A receipt is a JSON object with the keys receipt (1), kind, claim, given, answer and evidence. This
 file decides whether what a receipt says is true. It imports the standard library alone, needs
-nothing else of the project, and computes with whole numbers and exact fractions: no rounding.
+nothing else of the project, and computes with whole numbers and exact fractions. Where that can't
+be done (the exponential), it rounds outward, and says so.
 
 How to read it: `CHECKS`, at the end, names one function a kind. Each function takes the question
 (given), the answer and the evidence, and either returns the one sentence it has proved or raises.
@@ -15,6 +16,7 @@ budgets below (exit 2). `Refuted`: it has the form, and doesn't prove its claim 
 
 from __future__ import annotations
 
+import decimal
 import json
 import math
 import os
@@ -24,15 +26,18 @@ import struct
 import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 Number = TypeVar("Number", int, Fraction)
+Exact = int | Fraction
+Interval = tuple[Exact, Exact]
 
 VERSION = 1
 KEYS = {"receipt", "kind", "claim", "given", "answer", "evidence"}
 
-# Budgets: what is larger is refused unread, so that a hostile file costs less than a second; one
-# about a matrix of hundreds of rows may take half a minute, as honest ones do.
+# Budgets: what is larger is refused unread, so that a hostile file costs less than a second; the
+# steps of an LSTM's units can cost a minute, and so can a matrix of hundreds of rows.
 MAX_BYTES = 16 * 2**20  # of a file
 MAX_VALUES = 500_000  # numbers, strings, lists and objects in a file
 MAX_DEPTH = 32  # lists within lists
@@ -44,10 +49,12 @@ MAX_ROWS = 4_096  # in one refutation: inputs + 2 always suffice (Carathéodory)
 MAX_MULTIPLIERS = 50_000  # and nodes, in a proof of minimality
 MAX_FRACTION_DIGITS = 60  # above and below the line
 MAX_EVALUATIONS = 2**23  # rows times neurons of a network
-
+MAX_HARD_STEPS = 2**24  # of a unit of an LSTM, a symbol each
+MAX_SOFT_STEPS = 2**19
 MAX_SIZE = 512  # rows of a recurrence's matrix; complex ones count twice
 MAX_POWER_WORK = 5 * 10**12  # products of bits: about ten seconds
 MAX_EXACT_BITS = 60_000  # of a number, times the rows, in an exact proof
+LARGER = 32  # times the bytes and the values, where the caller asks for it
 
 
 class Malformed(ValueError):
@@ -80,8 +87,9 @@ class Flaw(NamedTuple):
     reason: str
 
 
-def read(path: str | os.PathLike[str]) -> str:
+def read(path: str | os.PathLike[str], large: bool = False) -> str:
     """The text of a regular file within budget; directories, pipes and devices aren't opened."""
+    most = MAX_BYTES * (LARGER if large else 1)
     try:
         # Without O_NONBLOCK, opening a named pipe waits for a writer that may never come.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -91,28 +99,36 @@ def read(path: str | os.PathLike[str]) -> str:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise Malformed("not a regular file")
-        if status.st_size > MAX_BYTES:
-            raise Malformed(f"{status.st_size:,} bytes; a receipt has at most {MAX_BYTES:,}")
+        if status.st_size > most:
+            raise Malformed(
+                f"{status.st_size:,} bytes; a receipt has at most {most:,}{hint(large)}"
+            )
         with open(descriptor, "rb", closefd=False) as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(most + 1)
     except OSError as error:
         raise Malformed(f"can't be read ({error.strerror})") from None
     finally:
         os.close(descriptor)
-    if len(data) > MAX_BYTES:
-        raise Malformed(f"a receipt has at most {MAX_BYTES:,} bytes")
+    if len(data) > most:
+        raise Malformed(f"a receipt has at most {most:,} bytes{hint(large)}")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Malformed(f"not UTF-8 text (byte {error.start + 1})") from None
 
 
-def parse(text: str) -> dict[str, Any]:
+def hint(large: bool) -> str:
+    """How to have a larger file read."""
+    return "" if large else " (more with --large, if you trust where it comes from)"
+
+
+def parse(text: str, large: bool = False) -> dict[str, Any]:
     """The receipt in `text`, all six keys there and of the right type, nothing else there."""
+    most = MAX_VALUES * (LARGER if large else 1)
     if not text.strip():
         raise Malformed("empty; a receipt is a JSON object")
-    if text.count(",") + text.count("[") + text.count("{") > MAX_VALUES:
-        raise Malformed(f"more than {MAX_VALUES:,} values")
+    if text.count(",") + text.count("[") + text.count("{") > most:
+        raise Malformed(f"more than {most:,} values{hint(large)}")
     try:
         document = json.loads(
             text,
@@ -300,9 +316,9 @@ def truth_table(given: Any) -> tuple[int, str]:
     return inputs, table
 
 
-def count_inputs(inputs: int) -> str:
-    """The number of inputs in words for a claim."""
-    return f"{inputs} input" if inputs == 1 else f"{inputs} inputs"
+def counted(number: int, word: str) -> str:
+    """A number of things in words for a claim."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def sums(weights: Sequence[int], bias: int) -> list[int]:
@@ -335,7 +351,7 @@ def check_separable(given: Any, answer: Any, evidence: Any) -> str:
     if evidence:
         keys(evidence, "evidence", {"minimal"})
     same(table, "".join(["1" if value >= 0 else "0" for value in sums(weights, bias)]))
-    claim = f"One threshold neuron computes this truth table of {count_inputs(inputs)}"
+    claim = f"One threshold neuron computes this truth table of {counted(inputs, 'input')}"
     if not evidence:
         return claim + "."
     total = sum(map(abs, weights))
@@ -483,7 +499,7 @@ def check_inseparable(given: Any, answer: Any, evidence: Any) -> str:
     if any(difference):
         index = next(i for i, value in enumerate(difference) if value)
         raise Refuted(f"evidence: the two sums differ in input {index + 1}")
-    return f"No threshold neuron computes this truth table of {count_inputs(inputs)}."
+    return f"No threshold neuron computes this truth table of {counted(inputs, 'input')}."
 
 
 def check_network(given: Any, answer: Any, evidence: Any) -> str:
@@ -506,7 +522,7 @@ def check_network(given: Any, answer: Any, evidence: Any) -> str:
     same(table, "".join(["1" if value >= 0 else "0" for value in outputs]))
     size = len(hidden)
     claim = f"A network of {size} hidden threshold neuron{'' if size == 1 else 's'} and one on top"
-    claim += f" computes this truth table of {count_inputs(inputs)}"
+    claim += f" computes this truth table of {counted(inputs, 'input')}"
     if not evidence:
         return claim + "."
     check_fewest(table, inputs, size, evidence)
@@ -563,6 +579,423 @@ def odd_cycle(table: str, value: Any, symbol: str, path: str) -> None:
             raise Refuted(at(f"{path}[{k}]", f"the rows aren't {symbol}, {other}, {other}"))
         if (a ^ b, a & b) != (u ^ v, u & v):
             raise Refuted(at(f"{path}[{k}]", f"row {a} + row {b} isn't row {u} + row {v}"))
+
+
+# --- automata in the gates of an LSTM ------------------------------------------------------------
+# On input x an LSTM goes from h, C to C' = f C + i c and h' = o tanh(C'), where f, i and o are
+# sigmoid(W [h, x] + b) and c is tanh(W [h, x] + b), each with its own W and b. Its gates are soft,
+# or hard: sigmoid(z) is 1 if z > 0 and else 0, tanh(z) is the sign of z. It accepts a string when
+# the readout w.h + b is at least 0 after the last symbol. Sums and products here are exact; the
+# exponential is rounded outward. A pair (low, high) stands for all real numbers between.
+
+GATES = "fiCo"
+
+
+class Automaton(NamedTuple):
+    """A finite automaton: `moves[state][symbol]` is the next state."""
+
+    symbols: list[str]
+    start: str
+    accepting: set[str]
+    moves: dict[str, dict[str, str]]
+
+
+class Cells(NamedTuple):
+    """The LSTM by columns: what symbol k puts into a gate of a unit, `inputs[gate][k][unit]`, and
+    the units that read unit j, with the weights at their four gates, `readers[j][unit][gate]`.
+    """
+
+    inputs: list[list[list[Exact]]]
+    readers: list[dict[int, list[Exact]]]
+
+
+class Box(NamedTuple):
+    """Where h and C are while the automaton is in a state; units not named are in the rest."""
+
+    h: dict[int, Interval]
+    C: dict[int, Interval]
+
+
+class Budget:
+    """Steps left before the work is too much."""
+
+    def __init__(self, steps: int) -> None:
+        self.total = self.left = steps
+
+    def spend(self, steps: int) -> None:
+        """Count some steps; raises when there are too many."""
+        self.left -= steps
+        if self.left < 0:
+            raise Malformed(f"more than {self.total:,} steps of a unit to check")
+
+
+def check_automaton(given: Any, answer: Any, evidence: Any) -> str:
+    """The LSTM accepts the strings that the automaton accepts, by induction over their length.
+
+    The evidence gives states of the automaton boxes: intervals in which each h and each C lies. One
+    of the start's contains h0 and C0. From each box of a state, each symbol's step leads all of it
+    into one box of the next state; so that state has one too, and after any string (h, C) lies in a
+    box of the automaton's state. On boxes of accepting states the readout is at least 0, on others
+    below. A state without boxes is never reached.
+
+    In soft gates every image and every readout keeps `margin` from where it would be wrong. So the
+    induction also stands where each C', h' and readout is computed with an error of at most that.
+
+    Most units are in the rest before and after. What such a unit does while all of h is in the rest
+    is computed once a symbol; only units that read an h outside it, or whose C is, do otherwise.
+    """
+    dfa = automaton(given)
+    names = {f"W_{g}" for g in GATES} | {f"b_{g}" for g in GATES}
+    keys(answer, "answer", names | {"gates", "input_codes", "h0", "C0", "readout"})
+    if answer["gates"] not in ("hard", "soft"):
+        raise Malformed(f'answer.gates: expected "hard" or "soft", got {describe(answer["gates"])}')
+    hard = answer["gates"] == "hard"
+    keys(evidence, "evidence", {"rest", "boxes"} if hard else {"rest", "boxes", "margin"})
+    margin = 0 if hard else exact(evidence["margin"], "evidence.margin")
+    if margin < 0:
+        raise Malformed("evidence.margin: below 0")
+    budget = Budget(MAX_HARD_STEPS if hard else MAX_SOFT_STEPS)
+    hidden = len(answer["h0"]) if type(answer["h0"]) is list else 0
+    cells = lstm_cells(answer, dfa.symbols, hidden, budget)
+    rest, boxes = read_boxes(evidence, dfa, hidden)
+    check_start(answer, boxes.get(dfa.start, []), rest, hidden, budget)
+    check_readout(answer["readout"], dfa, boxes, rest, hidden, margin)
+    check_steps(dfa, cells, boxes, rest, hard, margin, budget)
+    units, states = counted(hidden, "hidden unit"), counted(len(dfa.moves), "state")
+    claim = f"This LSTM of {units} with {answer['gates']} gates accepts exactly those strings, of "
+    claim += f"any length, that this automaton of {states} accepts"
+    if not hard:
+        claim += (
+            ", in real arithmetic and in any that computes each C, h and readout from the h and C "
+        )
+        claim += f"before it with an error of at most {margin}"
+    return claim + "."
+
+
+def automaton(given: Any) -> Automaton:
+    """The automaton of the question: complete, and without names it doesn't define."""
+    keys(given, "given", {"alphabet", "states", "start", "accepting", "transitions"})
+    symbols = distinct(given["alphabet"], "given.alphabet")
+    known = set(distinct(given["states"], "given.states"))
+    accepting = set(distinct(given["accepting"], "given.accepting"))
+    moves = given["transitions"]
+    keys(moves, "given.transitions", known)
+    if type(given["start"]) is not str or given["start"] not in known:
+        raise Malformed(f"given.start: {describe(given['start'])} isn't a state")
+    if not accepting <= known:
+        raise Malformed(f"given.accepting: {shorten(min(accepting - known))} isn't a state")
+    expected = set(symbols)
+    for state, row in moves.items():
+        keys(row, f"given.transitions.{state}", expected)
+        for target in row.values():
+            if type(target) is not str or target not in known:
+                path = f"given.transitions.{state}"
+                raise Malformed(at(path, f"{describe(target)} isn't a state"))
+    return Automaton(symbols, given["start"], accepting, moves)
+
+
+def distinct(value: Any, path: str) -> list[str]:
+    """A list of different texts."""
+    if type(value) is not list or not all(type(item) is str for item in value):
+        raise Malformed(at(path, "expected a list of texts"))
+    if len(set(value)) < len(value):
+        raise Malformed(at(path, "a name appears more than once"))
+    return value
+
+
+def exact(value: Any, path: str) -> Exact:
+    """An integer, a fraction as text, or a JSON number for the binary64 it is: not beyond 2^62, and
+    not finer than 60 digits above and below the line can tell.
+    """
+    if type(value) is int or type(value) is float:
+        result = value if type(value) is int else Fraction(value)
+    else:
+        result = fraction(value, path)
+    if not -MAX_WEIGHT <= result <= MAX_WEIGHT or result.denominator > 10**MAX_FRACTION_DIGITS:
+        raise Malformed(at(path, f"too large or too fine a number: {describe(value)}"))
+    return int(result) if result.denominator == 1 else result
+
+
+def exacts(value: Any, path: str, length: int) -> list[Exact]:
+    """A list of `length` exact numbers."""
+    if type(value) is not list or len(value) != length:
+        raise Malformed(at(path, f"expected a list of {length} numbers"))
+    return [exact(item, path) for item in value]
+
+
+def interval(low: Any, high: Any, path: str) -> Interval:
+    """Two exact numbers, the smaller first."""
+    result = exact(low, path), exact(high, path)
+    if result[0] > result[1]:
+        raise Malformed(at(path, "the low end lies above the high end"))
+    return result
+
+
+def lstm_cells(answer: Any, symbols: list[str], hidden: int, budget: Budget) -> Cells:
+    """The weights by columns, with the symbols' codes put in."""
+    keys(answer["input_codes"], "answer.input_codes", set(symbols))
+    first: Any = next(iter(answer["input_codes"].values()), [])
+    size = len(first) if type(first) is list else 0
+    codes = [exacts(answer["input_codes"][a], "answer.input_codes", size) for a in symbols]
+    readers: list[dict[int, list[Exact]]] = [{} for _ in range(hidden)]
+    inputs = []
+    for gate, name in enumerate(GATES):
+        bias = exacts(answer[f"b_{name}"], f"answer.b_{name}", hidden)
+        entries = sparse(answer[f"W_{name}"], f"answer.W_{name}", hidden, hidden + size)
+        from_x = [entry for entry in entries if entry[1] >= hidden]
+        budget.spend(len(codes) * (hidden + len(from_x)))
+        sums = [list(bias) for _ in codes]
+        for row, column, weight in from_x:
+            for total, code in zip(sums, codes, strict=True):
+                total[row] += weight * code[column - hidden]
+        inputs.append(sums)
+        for row, column, weight in entries:
+            if column < hidden:
+                readers[column].setdefault(row, [0, 0, 0, 0])[gate] = weight
+    return Cells(inputs, readers)
+
+
+def sparse(value: Any, path: str, rows: int, columns: int) -> list[tuple[int, int, Exact]]:
+    """The entries (row, column, number) of a matrix; no place twice, 0 where there is none."""
+    keys(value, path, {"shape", "entries"})
+    if integers(value["shape"], f"{path}.shape", 2, MAX_WEIGHT) != [rows, columns]:
+        raise Malformed(at(f"{path}.shape", f"expected {[rows, columns]}"))
+    if type(value["entries"]) is not list:
+        raise Malformed(at(f"{path}.entries", "expected a list"))
+    result, seen = [], set()
+    for entry in value["entries"]:
+        if type(entry) is not list or len(entry) != 3:
+            raise Malformed(at(f"{path}.entries", "expected lists of [row, column, value]"))
+        row = integer(entry[0], f"{path}.entries", 0, rows - 1)
+        column = integer(entry[1], f"{path}.entries", 0, columns - 1)
+        result.append((row, column, exact(entry[2], f"{path}.entries")))
+        seen.add(row * columns + column)
+    if len(seen) < len(result):
+        raise Malformed(at(f"{path}.entries", "a place appears more than once"))
+    return result
+
+
+def read_boxes(evidence: Any, dfa: Automaton, hidden: int) -> tuple[Box, dict[str, list[Box]]]:
+    """The rest's intervals, as those of a unit -1, and the boxes of the states that have any."""
+    keys(evidence["rest"], "evidence.rest", {"h", "C"})
+    ends = [evidence["rest"][part] for part in "hC"]
+    if not all(type(pair) is list and len(pair) == 2 for pair in ends):
+        raise Malformed("evidence.rest: expected [low, high] for h and for C")
+    rest = Box(*({-1: interval(pair[0], pair[1], "evidence.rest")} for pair in ends))
+    if type(evidence["boxes"]) is not dict:
+        raise Malformed("evidence.boxes: expected an object")
+    boxes = {}
+    for state, found in evidence["boxes"].items():
+        if state not in dfa.moves:
+            raise Malformed(f"evidence.boxes: {shorten(state)} isn't a state")
+        if type(found) is not list:
+            raise Malformed("evidence.boxes: expected a list of boxes for a state")
+        path = f"evidence.boxes.{state}"
+        boxes[state] = [read_box(item, path, hidden) for item in found]
+    return rest, boxes
+
+
+def read_box(value: Any, path: str, hidden: int) -> Box:
+    """One box: for h and for C a list of [unit, low, high]."""
+    keys(value, path, {"h", "C"})
+    parts = []
+    for part in ("h", "C"):
+        if type(value[part]) is not list:
+            raise Malformed(at(path, "expected a list of [unit, low, high]"))
+        units = {}
+        for entry in value[part]:
+            if type(entry) is not list or len(entry) != 3:
+                raise Malformed(at(path, "expected lists of [unit, low, high]"))
+            units[integer(entry[0], path, 0, hidden - 1)] = interval(entry[1], entry[2], path)
+        if len(units) < len(value[part]):
+            raise Malformed(at(path, "a unit appears more than once"))
+        parts.append(units)
+    return Box(*parts)
+
+
+def inside(inner: Interval, outer: Interval, margin: Exact) -> bool:
+    """Whether all of `inner`, widened by the margin, lies in `outer`."""
+    return outer[0] <= inner[0] - margin and inner[1] + margin <= outer[1]
+
+
+def times(weight: Exact, factor: Interval) -> Interval:
+    """A number times an interval."""
+    low, high = weight * factor[0], weight * factor[1]
+    return (low, high) if weight >= 0 else (high, low)
+
+
+def product(x: Interval, y: Interval) -> Interval:
+    """All products of a number from each."""
+    if x[0] == x[1]:
+        return times(x[0], y)
+    corners = x[0] * y[0], x[0] * y[1], x[1] * y[0], x[1] * y[1]
+    return min(corners), max(corners)
+
+
+def replaced(total: Interval, weight: Exact, old: Interval, new: Interval) -> Interval:
+    """A sum one of whose terms is weight times `old`, with `new` in its place."""
+    (a, b), (c, d) = times(weight, old), times(weight, new)
+    return total[0] - a + c, total[1] - b + d
+
+
+def check_start(answer: Any, boxes: list[Box], rest: Box, hidden: int, budget: Budget) -> None:
+    """h0 and C0 lie in one of the boxes of the start."""
+    h = exacts(answer["h0"], "answer.h0", hidden)
+    C = exacts(answer["C0"], "answer.C0", hidden)
+    budget.spend(hidden * len(boxes))
+    for box in boxes:
+        if all(
+            inside((h[q], h[q]), box.h.get(q, rest.h[-1]), 0)
+            and inside((C[q], C[q]), box.C.get(q, rest.C[-1]), 0)
+            for q in range(hidden)
+        ):
+            return
+    raise Refuted("evidence.boxes: h0 and C0 lie in none of the start's boxes")
+
+
+def check_readout(
+    readout: Any,
+    dfa: Automaton,
+    boxes: dict[str, list[Box]],
+    rest: Box,
+    hidden: int,
+    margin: Exact,
+) -> None:
+    """The readout is at least 0 on boxes of accepting states and below 0 on the others."""
+    keys(readout, "answer.readout", {"weights", "bias"})
+    weights = exacts(readout["weights"], "answer.readout.weights", hidden)
+    bias = exact(readout["bias"], "answer.readout.bias")
+    ends = [times(weight, rest.h[-1]) for weight in weights]
+    common = bias + sum(end[0] for end in ends), bias + sum(end[1] for end in ends)
+    for state, found in boxes.items():
+        for box in found:
+            value = common
+            for q, there in box.h.items():
+                value = replaced(value, weights[q], rest.h[-1], there)
+            if not (value[0] >= margin if state in dfa.accepting else value[1] < -margin):
+                word = "accept" if state in dfa.accepting else "reject"
+                raise Refuted(f"state {shorten(state)}: the readout doesn't {word} all of a box")
+
+
+def check_steps(
+    dfa: Automaton,
+    cells: Cells,
+    boxes: dict[str, list[Box]],
+    rest: Box,
+    hard: bool,
+    margin: Exact,
+    budget: Budget,
+) -> None:
+    """Each symbol leads from each box of a state into one box of the next state."""
+    idle = Box({}, {})
+    squashes = (hard_sigmoid, hard_tanh) if hard else (soft_sigmoid, soft_tanh)
+    sums = resting_sums(cells, rest)
+    for k, symbol in enumerate(dfa.symbols):
+        budget.spend(len(cells.readers))
+        inputs = [cells.inputs[gate][k] for gate in range(4)]
+
+        def step(q: int, box: Box, inputs: list[list[Exact]] = inputs) -> tuple[Interval, Interval]:
+            z = [(low + x[q], high + x[q]) for (low, high), x in zip(sums[q], inputs, strict=True)]
+            for j, there in box.h.items():
+                weights = cells.readers[j].get(q)
+                if weights is not None:
+                    z = [replaced(s, w, rest.h[-1], there) for s, w in zip(z, weights, strict=True)]
+            return cell(z, box.C.get(q, rest.C[-1]), *squashes)
+
+        resting = [step(q, idle) for q in range(len(cells.readers))]
+        waking = {
+            q
+            for q, (h, C) in enumerate(resting)
+            if not (inside(h, rest.h[-1], margin) and inside(C, rest.C[-1], margin))
+        }
+        for state, found in boxes.items():
+            target = dfa.moves[state][symbol]
+            for box in found:
+                budget.spend(len(waking) + len(box.C) + sum(len(cells.readers[j]) for j in box.h))
+                units = waking.union(box.C, *(cells.readers[j] for j in box.h))
+                image = {q: step(q, box) for q in units}
+                for goal in boxes.get(target, []):
+                    budget.spend(len(image) + len(goal.h) + len(goal.C))
+                    if all(
+                        inside(h, goal.h.get(q, rest.h[-1]), margin)
+                        and inside(C, goal.C.get(q, rest.C[-1]), margin)
+                        for q in image.keys() | goal.h.keys() | goal.C.keys()
+                        for h, C in (image.get(q) or resting[q],)
+                    ):
+                        break
+                else:
+                    raise Refuted(
+                        f"state {shorten(state)}, symbol {shorten(symbol)}: the step doesn't lead "
+                        f"into a box of state {shorten(target)}"
+                    )
+
+
+def resting_sums(cells: Cells, rest: Box) -> list[list[Interval]]:
+    """What all of h in the rest adds up to at the gates of each unit."""
+    sums: list[list[Interval]] = [[(0, 0)] * 4 for _ in cells.readers]
+    if rest.h[-1] == (0, 0):
+        return sums
+    for readers in cells.readers:
+        for q, weights in readers.items():
+            sums[q] = [
+                (low + more[0], high + more[1])
+                for (low, high), w in zip(sums[q], weights, strict=True)
+                for more in (times(w, rest.h[-1]),)
+            ]
+    return sums
+
+
+def cell(
+    z: list[Interval],
+    C: Interval,
+    sigmoid: Callable[[Interval], Interval],
+    tanh: Callable[[Interval], Interval],
+) -> tuple[Interval, Interval]:
+    """The unit's h' and C', from what its four gates sum up to and its C."""
+    f, i, c, o = sigmoid(z[0]), sigmoid(z[1]), tanh(z[2]), sigmoid(z[3])
+    kept, new = product(f, C), product(i, c)
+    C = kept[0] + new[0], kept[1] + new[1]
+    return product(o, tanh(C)), C
+
+
+def hard_sigmoid(z: Interval) -> Interval:
+    """1 above 0, else 0: it grows with z, so the ends of the interval give the ends."""
+    return int(z[0] > 0), int(z[1] > 0)
+
+
+def hard_tanh(z: Interval) -> Interval:
+    """The sign, 0 at 0."""
+    return (z[0] > 0) - (z[0] < 0), (z[1] > 0) - (z[1] < 0)
+
+
+def soft_sigmoid(z: Interval) -> Interval:
+    """1 / (1 + exp(-z)): it grows with z."""
+    return sigmoid_bound(z[0], below=True), sigmoid_bound(z[1], below=False)
+
+
+def soft_tanh(z: Interval) -> Interval:
+    """tanh(z) = 2 sigmoid(2 z) - 1."""
+    low, high = soft_sigmoid((2 * z[0], 2 * z[1]))
+    return 2 * low - 1, 2 * high - 1
+
+
+DOWN = decimal.Context(prec=30, rounding=decimal.ROUND_FLOOR)
+UP = decimal.Context(prec=30, rounding=decimal.ROUND_CEILING)
+
+
+@lru_cache(maxsize=2**16)
+def sigmoid_bound(z: Exact, below: bool) -> Exact:
+    """A number at most sigmoid(z), or at least; `decimal` rounds exp to the nearest (IBM's general
+    decimal arithmetic), so the next number beyond bounds it. Beyond 200 the end of (0, 1) will do.
+    """
+    if not -200 <= z <= 200 and (z < 0) == below:
+        return 0 if below else 1
+    if not -200 <= z <= 200:
+        z = 200 if z > 0 else -200
+    out, against = (DOWN, UP) if below else (UP, DOWN)
+    power = against.exp(against.divide(-z.numerator, z.denominator))
+    power = UP.next_plus(power) if below else DOWN.next_minus(power)
+    return Fraction(out.divide(1, against.add(1, power)))
 
 
 # --- recurrences ---------------------------------------------------------------------------------
@@ -993,6 +1426,7 @@ def common_denominator(
 
 
 CHECKS: dict[str, Callable[[Any, Any, Any], str]] = {
+    "automaton.lstm": check_automaton,
     "neuron.inseparable": check_inseparable,
     "neuron.network": check_network,
     "neuron.separable": check_separable,
@@ -1016,11 +1450,11 @@ def check(document: dict[str, Any]) -> str:
     return proved
 
 
-def check_file(path: str | os.PathLike[str]) -> Verdict:
-    """The verdict on one file."""
+def check_file(path: str | os.PathLike[str], large: bool = False) -> Verdict:
+    """The verdict on one file; `large` allows 32 times the size."""
     name = ascii(os.fspath(path))[1:-1]
     try:
-        return Verdict(name, "holds", check(parse(read(path))))
+        return Verdict(name, "holds", check(parse(read(path, large), large)))
     except Refuted as error:
         return Verdict(name, "refuted", str(error))
     except Malformed as error:
@@ -1030,12 +1464,13 @@ def check_file(path: str | os.PathLike[str]) -> Verdict:
 def main(paths: Sequence[str]) -> int:
     """Print a verdict a file; 0 if all hold, 1 if one is refuted, 2 if one is unreadable."""
     if not paths or paths[0] in ("-h", "--help"):
-        print("usage: python check.py FILE...", file=sys.stdout if paths else sys.stderr)
+        print("usage: python check.py [--large] FILE...", file=sys.stdout if paths else sys.stderr)
         return 0 if paths else 2
-    verdicts = [check_file(path) for path in paths]
+    large = paths[0] == "--large"
+    verdicts = [check_file(path, large) for path in paths[large:]]
     for verdict in verdicts:
         print(f"{verdict.status}: {verdict.file}: {verdict.text}")
-    return max(verdict.exit_code for verdict in verdicts)
+    return max((verdict.exit_code for verdict in verdicts), default=2)
 
 
 if __name__ == "__main__":

@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count, islice
+from itertools import chain, count, islice
 from typing import Any, Literal
 
 import sacrebleu
 
 from unrolled.data import BatchStream, Tokenizer, pair_batches
 from unrolled.decoding import DecoderScorer, EncoderDecoderScorer, Scorer, sample
+from unrolled.decoding.sampling import ROWS_TOGETHER, Sampled
 from unrolled.errors import BadInput
 from unrolled.models import Model
 from unrolled.models.batch import Batch
-from unrolled.tasks.task import Job, Progress, Scores, silent
+from unrolled.tasks.task import Answer, Job, Progress, Scores, silent
 from unrolled.training.config import RunConfig
+from unrolled.training.parallel import spread
 
 Pair = tuple[str, str]
 SCORED = 1_000
@@ -109,10 +111,9 @@ class PairJob(Job):
         references = [target for _, target in self.data.held_out]
         fitting = [i for i, source in enumerate(sources) if self._room(source)]
         answers = [""] * len(sources)
-        for i, answer in zip(
-            fitting, self._answers(model, [sources[i] for i in fitting], progress), strict=True
-        ):
-            answers[i] = answer
+        found = self._answers(model, [sources[i] for i in fitting], progress, shared=True)
+        for i, answer in zip(fitting, found, strict=True):
+            answers[i] = answer.text
         matches = sum(a == r for a, r in zip(answers, references, strict=True))
         scores = {
             "exact_match": matches / len(references),
@@ -124,6 +125,10 @@ class PairJob(Job):
         return {**scores, "too_long": too_long} if too_long else scores
 
     def translate(self, model: Model, sentences: Sequence[str]) -> list[str]:
+        """The texts of `answers`."""
+        return [answer.text for answer in self.answers(model, sentences)]
+
+    def answers(self, model: Model, sentences: Sequence[str]) -> list[Answer]:
         """The likeliest translation token by token (greedy), a sentence each.
 
         Raises `BadInput` for a sentence the tokenizer can't make or the model can't hold.
@@ -135,7 +140,24 @@ class PairJob(Job):
                     f"sentence {number} has {len(source)} tokens, which leaves a model of "
                     f"max_positions {self.config.model.max_positions} no room to answer: split it"
                 )
-        return self._answers(model, sources, silent)
+        return self._answers(model, sources)
+
+    def translate_many(
+        self, model: Model, sentences: Sequence[str], progress: Progress
+    ) -> list[Answer]:
+        """The same; under torchrun all processes must call it, and each does a part of the work."""
+        for sentence in sentences:
+            self.check(sentence)
+        return self._answers(model, [self._source(s) for s in sentences], progress, shared=True)
+
+    def check(self, sentence: str) -> None:
+        """Raise `BadInput` for a sentence that can't be translated."""
+        source = self._source(sentence)
+        if not self._room(source):
+            raise BadInput(
+                f"a sentence of {len(source)} tokens leaves a model of max_positions "
+                f"{self.config.model.max_positions} no room to answer: split it"
+            )
 
     def _room(self, source: Sequence[int]) -> int:
         """How many tokens the model may answer a source with; 0 if it can't hold the source."""
@@ -147,17 +169,37 @@ class PairJob(Job):
         return self.config.model.max_positions if left >= 0 else 0
 
     def _answers(
-        self, model: Model, sources: Sequence[Sequence[int]], progress: Progress
-    ) -> list[str]:
+        self,
+        model: Model,
+        sources: Sequence[Sequence[int]],
+        progress: Progress = silent,
+        *,
+        shared: bool = False,
+    ) -> list[Answer]:
+        """Answers in order. `shared` divides what is decoded side by side, and never more finely.
+
+        So the sums of floating-point numbers, and with them the answers, are those of one process.
+        """
         rooms = [self._room(source) for source in sources]
+        scorer = self.scorer(model, max(rooms, default=1))
+        order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+        chunks = [order[i : i + ROWS_TOGETHER] for i in range(0, len(order), ROWS_TOGETHER)]
         done = count(1)
-        answers = sample(
-            self.scorer(model, max(rooms, default=1)),
-            sources,
-            max_length=rooms,
-            on_finished=lambda _: progress(next(done), len(sources)),
-        )
-        return [self.tokenizer.decode(answer.tokens) for answer in answers]
+
+        def decode(chunk: list[int]) -> list[Sampled]:
+            return sample(
+                scorer,
+                [sources[i] for i in chunk],
+                max_length=[rooms[i] for i in chunk],
+                on_finished=lambda _: progress(next(done), len(sources)),
+            )
+
+        decoded = spread(decode, chunks) if shared else map(decode, chunks)
+        written = dict(zip(chain(*chunks), chain(*decoded), strict=True))
+        return [
+            Answer(self.tokenizer.decode(w.tokens), w.completed, cut=not w.completed)
+            for w in (written[i] for i in range(len(sources)))
+        ]
 
     def scorer(self, model: Model, max_length: int) -> Scorer:
         """The model as a search sees it."""

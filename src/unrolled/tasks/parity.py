@@ -16,8 +16,8 @@ from unrolled.decoding.scorer import pad
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, Encoder, LSTMModel, Model, ModelConfig
 from unrolled.models.batch import Batch
+from unrolled.tasks.opening import tokenizer_for
 from unrolled.tasks.task import Job, Progress, Scores, Task, silent
-from unrolled.tasks.tokenizing import tokenizer_for
 from unrolled.training.config import RunConfig, TrainingConfig
 
 BUILT_IN = "parity"

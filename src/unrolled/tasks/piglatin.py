@@ -14,15 +14,14 @@ from functools import cache, partial
 from itertools import chain, islice
 from pathlib import Path
 
-from unrolled.data import open_corpus
 from unrolled.data.config import DataConfig
 from unrolled.data.corpus import TextCorpus
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, ModelConfig
+from unrolled.tasks.opening import corpus_of, tokenizer_for
 from unrolled.tasks.pairs import SCORED, Pair, PairData, PairJob
 from unrolled.tasks.piglatin_rule import LETTERS, translate
 from unrolled.tasks.task import Task
-from unrolled.tasks.tokenizing import tokenizer_for
 from unrolled.training.config import RunConfig, TrainingConfig
 
 ALPHABET = " -" + "".join(sorted(LETTERS))
@@ -59,14 +58,14 @@ class PigLatin(Task):
     def open(self, config: RunConfig, folder: Path | None = None) -> PigLatinJob:
         """Find the sentences of the corpus and put their translations beside them."""
         self.check(config.architecture)
-        read = cache(partial(self._read, config.data))
+        read = cache(partial(self._read, config.data, folder))
         tokenizer = tokenizer_for(
             config.data, folder, lambda: chain.from_iterable(read().train()), ALPHABET
         )
         return PigLatinJob(config, tokenizer, read)
 
-    def _read(self, data: DataConfig) -> PairData:
-        corpus = open_corpus(data.corpus, holdout=data.holdout)
+    def _read(self, data: DataConfig, folder: Path | None) -> PairData:
+        corpus = corpus_of(data, folder)
         if not isinstance(corpus, TextCorpus):
             raise BadInput(
                 f"piglatin makes its own translations of a text, and {data.corpus} holds "

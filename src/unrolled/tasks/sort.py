@@ -9,9 +9,9 @@ from pathlib import Path
 from unrolled.data.config import DataConfig
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, ModelConfig
+from unrolled.tasks.opening import tokenizer_for
 from unrolled.tasks.pairs import Pair, PairData, PairJob
 from unrolled.tasks.task import Task
-from unrolled.tasks.tokenizing import tokenizer_for
 from unrolled.training.config import RunConfig, TrainingConfig
 
 DIGITS, LENGTH = "012", 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +22,17 @@ Progress = Callable[[int, int], None]
 
 def silent(done: int, total: int) -> None:
     """The progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote, and why it stopped."""
+
+    text: str
+    completed: bool
+    """Whether it ends in the end token."""
+    cut: bool
+    """Whether it ends where the model's positions do, with more to come."""
 
 
 class Job(ABC):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, cached_property, partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from unrolled.data import BatchStream, Tokenizer, masked_batches, open_corpus, text_batches
+from unrolled.data import BatchStream, Tokenizer, masked_batches, text_batches
 from unrolled.data.config import DataConfig
 from unrolled.data.corpus import Split, TextCorpus
 from unrolled.decoding import DecoderScorer, SamplingConfig, sample
@@ -20,13 +21,15 @@ from unrolled.decoding.scorer import device_of
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, Encoder, Model, ModelConfig
 from unrolled.models.batch import Batch
-from unrolled.tasks.task import Job, Progress, Scores, Task, silent
-from unrolled.tasks.tokenizing import tokenizer_for
+from unrolled.tasks.opening import corpus_of, tokenizer_for
+from unrolled.tasks.task import Answer, Job, Progress, Scores, Task, silent
 from unrolled.training.config import RunConfig, TrainingConfig
 from unrolled.training.loop import mean_loss
+from unrolled.training.parallel import spread
 
 VALIDATED = 8
 """Batches whose loss is followed while training."""
+LARGEST_EXPONENT = math.log(sys.float_info.max)
 SHOWN = 40
 """Tokens of the sample that a run shows."""
 
@@ -62,13 +65,18 @@ class Text(Task):
     def open(self, config: RunConfig, folder: Path | None = None) -> TextJob:
         """Open the corpus and train its tokenizer, or take the run's."""
         self.check(config.architecture)
-        read = cache(partial(self._read, config.data))
+        if config.architecture != "lstm" and config.data.row_length > config.model.max_positions:
+            raise BadInput(
+                f"data.row_length is at most model.max_positions, {config.model.max_positions}, "
+                f"not {config.data.row_length}"
+            )
+        read = cache(partial(self._read, config.data, folder))
         tokenizer = tokenizer_for(config.data, folder, lambda: read().documents("train"))
         job = MaskedJob if config.architecture == "encoder" else TextJob
         return job(config, tokenizer, read)
 
-    def _read(self, data: DataConfig) -> TextCorpus:
-        corpus = open_corpus(data.corpus, holdout=data.holdout)
+    def _read(self, data: DataConfig, folder: Path | None) -> TextCorpus:
+        corpus = corpus_of(data, folder)
         if not isinstance(corpus, TextCorpus):
             raise BadInput(
                 f"{data.corpus} holds pairs, not text: "
@@ -104,7 +112,7 @@ class TextJob(Job):
         """How the rows are made, whatever is predicted in them."""
         config = self.config
         return {
-            "length": config.model.max_positions,
+            "length": config.data.row_length or config.model.max_positions,
             "tokens_per_batch": config.data.tokens_per_batch,
             "seed": config.seed,
             "window": config.data.stream_window,
@@ -119,19 +127,22 @@ class TextJob(Job):
         prompt = self.tokenizer.encode_prompt("")
         length = min(SHOWN, self._room(prompt))
         answer = self._continue(model, prompt, length, SamplingConfig(temperature=0.8, top_p=0.95))
-        return f"  … {' '.join(answer.split())}"
+        return f"  … {' '.join(answer.text.split())}"
 
     def score(self, model: Model, progress: Progress = silent) -> Scores:
         """Perplexity a token, and bits a byte of UTF-8: comparable between tokenizers."""
-        nats, targets = 0.0, 0
-        for number, batch in enumerate(self._stream("validation").once(), 1):
-            nats += mean_loss(model, [batch]) * batch.num_targets
-            targets += batch.num_targets
-            progress(number, 0)
+        done = count(1)
+
+        def measure(batch: Batch) -> tuple[float, int]:
+            loss = mean_loss(model, [batch]) * batch.num_targets
+            progress(next(done), 0)
+            return loss, batch.num_targets
+
+        found = spread(measure, self._stream("validation").once())
+        nats, targets = (sum(values) for values in zip(*found, strict=True))
         size = sum(len(text.encode()) for text in self.corpus.documents("validation"))
         return {
-            "loss": nats / targets,
-            "perplexity": math.exp(nats / targets),
+            **loss_and_perplexity(nats, targets),
             "bits_per_byte": nats / math.log(2) / size,
             "tokens": targets,
             "bytes": size,
@@ -145,7 +156,18 @@ class TextJob(Job):
         config: SamplingConfig,
         seed: int = 0,
     ) -> str:
-        """A continuation of the prompt.
+        """The text of `answer`."""
+        return self.answer(model, prompt, max_tokens, config, seed).text
+
+    def answer(
+        self,
+        model: Model,
+        prompt: str,
+        max_tokens: int,
+        config: SamplingConfig,
+        seed: int = 0,
+    ) -> Answer:
+        """A continuation of the prompt, of at most so many tokens and no more than there is room.
 
         Raises `BadInput` for a prompt the model has no room behind.
         """
@@ -156,7 +178,8 @@ class TextJob(Job):
                 f"the prompt has {len(tokens)} tokens, the model max_positions "
                 f"{self.config.model.max_positions}: shorten it"
             )
-        return self._continue(model, tokens, min(max_tokens, room), config, seed)
+        answer = self._continue(model, tokens, min(max_tokens, room), config, seed)
+        return replace(answer, cut=room < max_tokens and not answer.completed)
 
     def _room(self, tokens: Sequence[int]) -> int:
         """How many tokens may follow; the last need not be read, and an LSTM has no end."""
@@ -171,11 +194,13 @@ class TextJob(Job):
         max_tokens: int,
         config: SamplingConfig,
         seed: int = 0,
-    ) -> str:
+    ) -> Answer:
         scorer = DecoderScorer(model, end_token=self.tokenizer.end_id, max_length=max_tokens)
         generator = torch.Generator(device_of(model)).manual_seed(seed)
-        answer = sample(scorer, [tokens], max_length=max_tokens, config=config, generator=generator)
-        return self.tokenizer.decode(answer[0].tokens)
+        (written,) = sample(
+            scorer, [tokens], max_length=max_tokens, config=config, generator=generator
+        )
+        return Answer(self.tokenizer.decode(written.tokens), written.completed, cut=False)
 
     def fingerprint(self) -> dict[str, str]:
         """Hashes of the corpus's files."""
@@ -203,22 +228,36 @@ class MaskedJob(TextJob):
         """Perplexity of the hidden tokens, and the share guessed right."""
         assert isinstance(model, Encoder)
         device = next(model.parameters()).device
-        nats, right, targets = 0.0, 0, 0
-        for number, cpu in enumerate(self._stream("validation").once(), 1):
+        done = count(1)
+
+        def measure(cpu: Batch) -> tuple[float, int, int]:
             batch = cpu.to(device)
-            nats += model.loss(batch).item()
+            nats = model.loss(batch).item()
             logits = model(
                 batch.tokens,
                 attention_mask=batch.attention_mask,
                 documents=batch.documents,
                 positions=batch.positions,
             )
-            right += int((logits.argmax(-1) == batch.targets).sum())
-            targets += batch.num_targets
-            progress(number, 0)
+            progress(next(done), 0)
+            return nats, int((logits.argmax(-1) == batch.targets).sum()), batch.num_targets
+
+        found = spread(measure, self._stream("validation").once())
+        nats, right, targets = (sum(values) for values in zip(*found, strict=True))
         return {
-            "loss": nats / targets,
-            "perplexity": math.exp(nats / targets),
+            **loss_and_perplexity(nats, targets),
             "masked_accuracy": right / targets,
             "tokens": targets,
         }
+
+
+def loss_and_perplexity(nats: float, targets: int) -> dict[str, float]:
+    """Mean loss a target, and its exponential where floating point reaches so far.
+
+    Raises `BadInput` for a loss that is no number.
+    """
+    loss = nats / targets
+    if not math.isfinite(loss):
+        raise BadInput(f"the model's loss is {loss}: its weights are damaged")
+    perplexity = {"perplexity": math.exp(loss)} if loss < LARGEST_EXPONENT else {}
+    return {"loss": loss, **perplexity}

@@ -6,14 +6,13 @@ from functools import cache, partial
 from itertools import chain, islice
 from pathlib import Path
 
-from unrolled.data import open_corpus
 from unrolled.data.config import DataConfig
 from unrolled.data.corpus import PairCorpus
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, ModelConfig
+from unrolled.tasks.opening import corpus_of, tokenizer_for
 from unrolled.tasks.pairs import SCORED, PairData, PairJob
 from unrolled.tasks.task import Task
-from unrolled.tasks.tokenizing import tokenizer_for
 from unrolled.training.config import RunConfig, TrainingConfig
 
 OWN = "pairs.tsv"
@@ -51,14 +50,14 @@ class Pairs(Task):
     def open(self, config: RunConfig, folder: Path | None = None) -> PairJob:
         """Open the pairs; those held out are the corpus's own choice."""
         self.check(config.architecture)
-        read = cache(partial(self._read, config.data))
+        read = cache(partial(self._read, config.data, folder))
         tokenizer = tokenizer_for(config.data, folder, lambda: chain.from_iterable(read().train()))
         return PairJob(config, tokenizer, read)
 
-    def _read(self, data: DataConfig) -> PairData:
+    def _read(self, data: DataConfig, folder: Path | None) -> PairData:
         if data.corpus == OWN and not Path(OWN).exists():
             raise BadInput("name the file with your pairs: --data.corpus FILE.tsv")
-        corpus = open_corpus(data.corpus, holdout=data.holdout)
+        corpus = corpus_of(data, folder)
         if not isinstance(corpus, PairCorpus):
             raise BadInput(
                 f"{data.corpus} holds text, not pairs: "

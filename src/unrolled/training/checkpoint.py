@@ -12,6 +12,7 @@ never seen. The tensors are copied while training waits; the copy is written whi
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -30,6 +31,7 @@ from unrolled.errors import BadInput, WorkFailed
 from unrolled.models.build import Model
 from unrolled.models.store import WEIGHTS, load_weights, parameters
 from unrolled.training.optimizer import Optimizer
+from unrolled.training.parallel import rank, size, spread
 
 FOLDER = "checkpoints"
 OPTIMIZER, STATE = "optimizer.safetensors", "state.json"
@@ -53,13 +55,24 @@ class Snapshot:
 
 
 def take(model: Model, optimizer: Optimizer, step: int, state: Mapping[str, Any]) -> Snapshot:
-    """Copy everything; the only part of saving that training waits for."""
+    """Copy everything; the only part of saving that training waits for.
+
+    All processes must call it; what the first gets is everything.
+    """
     weights = {name: weight.clone() for name, weight in parameters(model).items()}
     tensors = {name: value.clone() for name, value in optimizer.tensors().items()}
-    tensors["generator.cpu"] = torch.get_rng_state()
-    for i in range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0):
-        tensors[f"generator.cuda.{i}"] = torch.cuda.get_rng_state(i)
+    for number, states in enumerate(spread(lambda _: generators(), range(size()))):
+        of = f"{number}." if number else ""
+        tensors |= {f"generator.{of}{name}": value for name, value in states.items()}
     return Snapshot(step, weights, tensors, dict(state))
+
+
+def generators() -> dict[str, Tensor]:
+    """The states of this process's random generators."""
+    states = {"cpu": torch.get_rng_state()}
+    for i in range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0):
+        states[f"cuda.{i}"] = torch.cuda.get_rng_state(i)
+    return states
 
 
 def restore(folder: Path, model: Model, optimizer: Optimizer) -> dict[str, Any]:
@@ -73,12 +86,15 @@ def restore(folder: Path, model: Model, optimizer: Optimizer) -> dict[str, Any]:
         tensors = load_file(folder / OPTIMIZER)
     except (OSError, SafetensorError) as error:
         raise BadInput(f"{folder / OPTIMIZER} is not a whole safetensors file: {error}") from None
-    torch.set_rng_state(tensors.pop("generator.cpu"))
-    for name in [name for name in tensors if name.startswith("generator.cuda.")]:
-        value = tensors.pop(name)
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state(value, int(name.rpartition(".")[2]))
-    optimizer.load_tensors(tensors)
+    of = f"generator.{rank()}." if rank() else "generator."
+    if f"{of}cpu" in tensors:
+        torch.set_rng_state(tensors[f"{of}cpu"])
+    else:  # a process that the run did not have: its draws must not begin where its first did
+        torch.manual_seed((torch.initial_seed() + state["step"]) % (1 << 63))
+    for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        if (saved := tensors.get(f"{of}cuda.{i}")) is not None:
+            torch.cuda.set_rng_state(saved, i)
+    optimizer.load_tensors({k: v for k, v in tensors.items() if not k.startswith("generator.")})
     return state
 
 
@@ -127,11 +143,15 @@ class Checkpoints:
         self.writer = threading.Thread(target=self._write, args=(snapshot,), daemon=True)
         self.writer.start()
 
-    def wait(self) -> None:
-        """Until all is on disk. Raises `WorkFailed` with the last good step if that failed."""
+    def finish(self) -> None:
+        """Until all that can be is on disk."""
         if self.writer is not None:
             self.writer.join()
             self.writer = None
+
+    def wait(self) -> None:
+        """Until all is on disk. Raises `WorkFailed` with the last good step if that failed."""
+        self.finish()
         if self.failure is not None:
             failure, self.failure = self.failure, None
             steps = self.steps()
@@ -159,19 +179,41 @@ class Checkpoints:
             shutil.rmtree(part, ignore_errors=True)
             self.failure = error
 
+    def best(self) -> int | None:
+        """The step with the least held-out loss, of those that were validated."""
+        scores = {step: read_state(self.path(step)).get("score") for step in self.steps()}
+        scored = {s: v for s, v in scores.items() if v is not None and math.isfinite(v)}
+        return min(scored, key=scored.__getitem__) if scored else None
+
+    def go_back(self) -> Path | None:
+        """Drop what came after the best checkpoint (none validated: after the oldest); that one.
+
+        For a run that went astray: its last weights may be finite and of no use all the same.
+        """
+        self.finish()
+        steps = self.steps()
+        if not steps:
+            return None
+        best = self.best()
+        good = steps[0] if best is None else best
+        for step in steps:
+            if step > good:
+                self._remove(step)
+        return self.path(good)
+
     def _prune(self) -> None:
         """Keep the last two, and the one with the least held-out loss."""
-        steps = self.steps()
-        scores = {step: read_state(self.path(step)).get("score") for step in steps}
-        scored = {step: score for step, score in scores.items() if score is not None}
-        best = min(scored, key=scored.__getitem__) if scored else None
-        for step in steps[:-KEPT]:
+        best = self.best()
+        for step in self.steps()[:-KEPT]:
             if step != best:
-                # Out of sight first: a kill half-way must not leave half a checkpoint.
-                doomed = self.path(step).with_name(f".step-{step:08}.part")
-                shutil.rmtree(doomed, ignore_errors=True)
-                self.path(step).rename(doomed)
-                shutil.rmtree(doomed)
+                self._remove(step)
+
+    def _remove(self, step: int) -> None:
+        # Out of sight first: a kill half-way must not leave half a checkpoint.
+        doomed = self.path(step).with_name(f".step-{step:08}.part")
+        shutil.rmtree(doomed, ignore_errors=True)
+        self.path(step).rename(doomed)
+        shutil.rmtree(doomed)
 
 
 def flush(path: Path) -> None:

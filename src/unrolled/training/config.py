@@ -50,6 +50,8 @@ class TrainingConfig:
     """Number format of the products; auto times both once and takes the faster."""
     compile: bool = False
     """Compile with torch.compile; where that can't run, a warning says so and training goes on."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """Under torchrun: ddp holds the whole model in every process, fsdp a share in each."""
     device: str = "auto"
     """cpu, cuda, mps; auto takes a GPU where there is one."""
     log_every: int = 10
@@ -74,6 +76,8 @@ class TrainingConfig:
             raise BadInput(f"training.final_fraction is a share, at most 1: {self.final_fraction}")
         if not 0.0 < self.learning_rate < float("inf"):
             raise BadInput(f"training.learning_rate must be positive, not {self.learning_rate}")
+        if self.compile and self.parallel == "fsdp":
+            raise BadInput("training.compile works with training.parallel ddp, not with fsdp")
         if not 0.0 <= self.beta2 < 1.0:
             raise BadInput(f"training.beta2 must lie in [0, 1), not {self.beta2}")
 
@@ -88,6 +92,8 @@ class RunConfig:
     model: ModelConfig
     data: DataConfig
     training: TrainingConfig
+    init: str = ""
+    """Folder of the run whose weights and tokenizer this one began with; "": none."""
 
     def __post_init__(self) -> None:
         """Refuse a seed that the generators can't take."""

@@ -118,6 +118,35 @@ class RunLog:
             self.file.flush()
 
 
+class NoLog(RunLog):
+    """The log of a process that is not the first: the first one writes for all."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __enter__(self) -> NoLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def advance(self, step: int, max_steps: int, shown: str) -> None:
+        """Draw nothing."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Record nothing."""
+
+    def length(self) -> int:
+        """No byte."""
+        return 0
+
+    def cut(self, length: int, step: int) -> None:
+        """Forget nothing."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+
 def read_metrics(folder: Path) -> list[dict[str, float]]:
     """The rows of a run's metrics.jsonl, in order.
 

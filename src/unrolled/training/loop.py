@@ -1,7 +1,8 @@
 """The training loop: read it from top to bottom, there is no other.
 
 The loss of a step is the sum over its batches' targets, divided once by how many those are: the
-same whether the targets came in one batch or in several that were accumulated.
+same whether the targets came in one batch, in several that were accumulated, or in shares of
+several processes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, runtime_checkable
@@ -24,11 +26,21 @@ from unrolled.training.checkpoint import Checkpoints, read_state, restore, take
 from unrolled.training.config import TrainingConfig
 from unrolled.training.log import Clock, RunLog, in_words
 from unrolled.training.optimizer import Optimizer, clip, learning_rate
+from unrolled.training.parallel import (
+    Engine,
+    first,
+    launched,
+    leads,
+    most,
+    seed_of_process,
+    share,
+    summed,
+)
 from unrolled.training.precision import autocast, compiled, faster_precision, pick_device
 
 
 class Diverged(WorkFailed):
-    """The loss or its gradient is no longer a number; the model still holds the step before."""
+    """The loss or its gradient is no longer a number; the step that showed it is not applied."""
 
 
 @runtime_checkable
@@ -77,8 +89,9 @@ class Trainer:
         self.model = model.to(self.device)
         self.batches, self.config, self.log = batches, config, log
         self.validate, self.sample, self.checkpoints = validate, sample, checkpoints
-        self.optimizer = Optimizer(model, config)
-        self.loss = compiled(model.loss) if config.compile else model.loss
+        loss = compiled(model.loss) if config.compile else model.loss
+        self.engine = Engine(self.model, loss, config.parallel)
+        self.optimizer = Optimizer(self.engine.trained, config)
         self.precision: str = config.precision
         self.step = 0
         self.clock = Clock()
@@ -86,7 +99,7 @@ class Trainer:
         self.row: dict[str, float] = {}
         self.validated: tuple[int, dict[str, float]] = (0, {})
         # Data, initial weights and samples have generators of their own: this one is dropout's.
-        torch.manual_seed(seed)
+        torch.manual_seed(seed_of_process(seed))
 
     def fit(self) -> str:
         """Train. Returns why it ended: "finished", "out of time" or "interrupted".
@@ -96,16 +109,25 @@ class Trainer:
         if self.precision == "auto":
             self.precision = self._measure_precision()
         self.model.train()
+        try:
+            return self._train()
+        finally:
+            # Whatever ended it, a checkpoint that is being written gets written.
+            if self.checkpoints is not None:
+                self.checkpoints.finish()
+
+    def _train(self) -> str:
         ended = "finished"
         with _Interrupts() as interrupts:
+            if self.step == 0:
+                self._save()
             while self.step < self.config.max_steps and ended == "finished":
                 self._take_step()
                 if self._due(self.config.log_every):
                     self._write_metrics()
                 if self._due(self.config.evaluate_every):
                     self._evaluate()
-                if interrupts.seen or self._out_of_time():
-                    ended = "interrupted" if interrupts.seen else "out of time"
+                ended = self._ending(interrupts.seen)
                 last = ended != "finished" or self.step == self.config.max_steps
                 if last or self._due(self.config.save_every):
                     self._save()
@@ -115,6 +137,11 @@ class Trainer:
             if self.checkpoints is not None:
                 self.checkpoints.wait()
         return ended
+
+    def _ending(self, interrupted: bool) -> str:
+        """Why the run ends here, or "finished": it does not; all processes say the same."""
+        wish = 2 if interrupted else int(self._out_of_time())
+        return ("finished", "out of time", "interrupted")[int(most(wish))]
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0
@@ -132,10 +159,12 @@ class Trainer:
             "precision": self.precision,
             "optimizer": self.config.optimizer,
         }
+        self.engine.gather()
         snapshot = take(self.model, self.optimizer, self.step, state)
         if self.validated[0] == self.step:
             snapshot.score = self.validated[1].get("validation_loss")
-        self.checkpoints.save(snapshot)
+        if leads():
+            self.checkpoints.save(snapshot)
 
     def resume(self, folder: Path) -> None:
         """Go back to a checkpoint: the next step is the one that followed it.
@@ -145,6 +174,7 @@ class Trainer:
         if (of := read_state(folder).get("optimizer")) != self.config.optimizer:
             raise BadInput(f"{folder} is of another optimizer: {of}, not {self.config.optimizer}")
         state = restore(folder, self.model, self.optimizer)
+        self.engine.scatter()
         self.step, self.precision = state["step"], state["precision"]
         self.tally, self.row = Tally(**state["tally"]), state["row"]
         self.clock.before = state["seconds"]
@@ -154,21 +184,22 @@ class Trainer:
     def _take_step(self) -> None:
         start = self.clock.seconds
         rate = learning_rate(self.config, self.step, self._progress())
-        batches = [next(self.batches).to(self.device) for _ in range(self.config.accumulate)]
+        batches = [next(self.batches) for _ in range(self.config.accumulate)]
         targets = sum(batch.num_targets for batch in batches)
         if not targets:
             raise BadInput(f"the batches of step {self.step + 1} have nothing to predict")
         total = 0.0
-        for batch in batches:
-            with autocast(self.precision, self.device):
-                loss = self.loss(batch) / targets
-            loss.backward()
+        for number, batch in enumerate(batches, 1):
+            with self.engine.summing(number == len(batches)):
+                with autocast(self.precision, self.device):
+                    loss = self.engine.loss(share(batch).to(self.device)) / targets
+                loss.backward()
             total += loss.item()
-        norm = clip(self.model.parameters(), self.config.clip_norm)
+        total = summed(total)
+        norm = clip(self.engine.trained.parameters(), self.config.clip_norm)
         if not math.isfinite(total) or not math.isfinite(norm):
             raise Diverged(
-                f"at step {self.step + 1} the loss is {total} and its gradient's norm {norm}: "
-                f"try a smaller --training.learning-rate than {self.config.learning_rate}"
+                f"at step {self.step + 1} the loss is {total} and its gradient's norm {norm}"
             )
         self.optimizer.step(rate)
         self.step += 1
@@ -184,7 +215,8 @@ class Trainer:
         by_steps = self.step / self.config.max_steps
         if not self.config.max_minutes:
             return by_steps
-        return max(by_steps, self.clock.seconds / (60 * self.config.max_minutes))
+        by_clock = first(lambda: self.clock.seconds) / (60 * self.config.max_minutes)
+        return max(by_steps, by_clock)
 
     def _out_of_time(self) -> bool:
         limit = 60 * self.config.max_minutes
@@ -216,24 +248,34 @@ class Trainer:
         row = self.row
         speed = f"{row['tokens_per_second']:,.0f} tokens/s  {in_words(self.clock.seconds)}"
         line = f"step {self.step:>6,}  loss {row['loss']:.4f}  {speed}"
-        self.model.eval()
-        with torch.no_grad():
-            values = dict(self.validate()) if self.validate is not None else {}
-            self.validated = (self.step, values)
-            if values:
-                self.log.write(self.step, values)
-                line += "".join(f"  {name.replace('_', ' ')} {v:.4f}" for name, v in values.items())
-            self.log.say(line)
-            if self.sample is not None and (shown := self.sample()):
-                self.log.say(shown)
+        self.engine.gather()
+        values = first(partial(self._validate, line))
+        self.validated = (self.step, values)
         self.model.train()
+
+    @torch.no_grad()
+    def _validate(self, line: str) -> dict[str, float]:
+        """Measure and show what the model does now: the first process does it for all."""
+        self.model.eval()
+        values = dict(self.validate()) if self.validate is not None else {}
+        if not all(map(math.isfinite, values.values())):
+            raise Diverged(f"at step {self.step} the model's answers are no numbers any more")
+        if values:
+            self.log.write(self.step, values)
+            line += "".join(f"  {name.replace('_', ' ')} {v:.4f}" for name, v in values.items())
+        self.log.say(line)
+        if self.sample is not None and (shown := self.sample()):
+            self.log.say(shown)
+        return values
 
     def _measure_precision(self) -> str:
         """Time one batch in both formats; the data goes back to where it was."""
         place, generator = self.batches.state_dict(), torch.get_rng_state()
-        batch = next(self.batches).to(self.device)
-        best, times = faster_precision(self.loss, batch, self.device)
-        self.model.zero_grad(set_to_none=True)
+        batch = share(next(self.batches)).to(self.device)
+        with self.engine.summing(False):
+            measured = faster_precision(self.engine.loss, batch, self.device)
+        best, times = first(lambda: measured)
+        self.engine.trained.zero_grad(set_to_none=True)
         torch.set_rng_state(generator)
         self.batches.load_state_dict(place)
         self.log.say(f"precision: {best} ({times:.1f} × as fast as the other here)")
@@ -241,7 +283,11 @@ class Trainer:
 
 
 class _Interrupts:
-    """Turns the first Ctrl-C or SIGTERM into a wish to stop; a second one acts at once."""
+    """Turns the first Ctrl-C or SIGTERM into a wish to stop; a second one acts at once.
+
+    Not under torchrun, which passes on a signal that the process may have had already: a second one
+    is then no person's impatience.
+    """
 
     def __init__(self) -> None:
         self.seen = False
@@ -255,7 +301,8 @@ class _Interrupts:
 
     def _wish(self, number: int, _: FrameType | None) -> None:
         self.seen = True
-        signal.signal(number, self.before[number])
+        if not launched():
+            signal.signal(number, self.before[number])
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self.before.items():

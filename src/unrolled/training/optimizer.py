@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.training.config import TrainingConfig
+from unrolled.training.parallel import share_like, whole
 
 
 class Optimizer:
@@ -42,9 +43,9 @@ class Optimizer:
             part.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that the optimizers remember, by name."""
+        """All that the optimizers remember, by name; what is in shares is brought together."""
         return {
-            f"{i}.{index}.{name}": value
+            f"{i}.{index}.{name}": whole(value)
             for i, part in enumerate(self.parts)
             for index, kept in part.state_dict()["state"].items()
             for name, value in kept.items()
@@ -57,6 +58,9 @@ class Optimizer:
             i, index, key = name.split(".")
             kept[int(i)].setdefault(int(index), {})[key] = value
         for part, state in zip(self.parts, kept, strict=True):
+            held = [p for group in part.param_groups for p in group["params"]]
+            for number, values in state.items():
+                state[number] = {k: share_like(v, held[number]) for k, v in values.items()}
             groups = part.state_dict()["param_groups"]
             part.load_state_dict({"state": state, "param_groups": groups})
 
@@ -91,4 +95,4 @@ def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
 def clip(parameters: Iterable[Tensor], limit: float) -> float:
     """Scale the gradients down to the norm `limit` (0: leave them); returns the norm before."""
     norm = nn.utils.clip_grad_norm_(parameters, limit or math.inf)
-    return float(norm)
+    return float(whole(norm))

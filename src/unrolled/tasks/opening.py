@@ -1,4 +1,4 @@
-"""Which tokenizer does a run get? The one it was saved with, or a new one as its config says."""
+"""What does a run open? Its corpus, and the tokenizer it was saved with or a new one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,25 @@ from unrolled.data import (
     SymbolTokenizer,
     Tokenizer,
     load_tokenizer,
+    open_corpus,
 )
 from unrolled.data.config import DataConfig
+from unrolled.data.corpora import is_missing
+from unrolled.data.corpus import PairCorpus, TextCorpus
 from unrolled.errors import BadInput
+
+
+def corpus_of(data: DataConfig, folder: Path | None) -> TextCorpus | PairCorpus:
+    """The corpus of a run; `folder` is the run's own, where there is one already.
+
+    Raises `BadInput` for what is no corpus, and where a run's file is not there any more.
+    """
+    if folder is not None and is_missing(data.corpus):
+        raise BadInput(
+            f"{data.corpus}: no such file; it is what {folder} was trained on: put it there, or "
+            f'write where it is into {folder / "config.json"} (data, "corpus")'
+        )
+    return open_corpus(data.corpus, holdout=data.holdout)
 
 
 def tokenizer_for(

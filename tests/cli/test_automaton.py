@@ -1,0 +1,108 @@
+"""Does `unrolled automaton` answer, prove, draw, export and refuse as a user would expect?"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from unrolled.cli import main
+from unrolled.receipts import Receipt
+
+
+def run(capsys, *arguments):
+    code = main(["automaton", *arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_parity_shows_its_eight_parameters_and_the_gates_of_each_step(capsys):
+    code, out, err = run(capsys, "parity", "--string", "010110")
+    assert (code, err) == (0, "")
+    for line in ("W_f = [0 -2]   b_f = [1]", "W_i = [-2 2]   b_i = [-1]"):
+        assert f"    {line}\n" in out
+    rows = [line.split() for line in out.splitlines() if line.strip()[:1].isdigit()]
+    assert [row[6] for row in rows] == ["0", "1", "1", "0", "1", "1"], "C is the parity"
+    assert [row[-1] for row in rows] == ["reject", "accept", "accept", "reject", "accept", "accept"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["parity"],
+        ["parity", "--gates", "soft"],
+        ["contains-0110", "--gates", "soft"],
+        ["mod-8", "--fewest"],
+        ["--regex", "(a|b)*abb"],
+    ],
+)
+def test_a_receipt_written_is_one_that_check_accepts(capsys, tmp_path, arguments):
+    path = tmp_path / "r.json"
+    code, out, _ = run(capsys, *arguments, "--receipt", str(path))
+    assert code == 0
+    assert f"receipt written to {path}" in out
+    assert main(["check", str(path)]) == 0
+    assert capsys.readouterr().out == f"holds: {path}: {Receipt.load(path).claim}\n"
+
+
+def test_json_is_the_answer_and_nothing_else(capsys):
+    code, out, err = run(capsys, "--regex", "(0|10*1)*", "--string", "0110", "--json")
+    answer = json.loads(out)
+    assert (code, err) == (0, "")
+    assert answer["hidden_size"] == 1
+    assert answer["accepted"] is True
+    assert answer["receipt"]["kind"] == "automaton.lstm"
+
+
+def test_a_table_of_words_is_read_and_its_string_split_at_spaces(capsys, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "state,accepting,go,stop\nmoving,no,moving,still\nstill,yes,moving,still\n", "utf-8"
+    )
+    code, out, _ = run(capsys, "--table", str(path), "--string", "go stop")
+    assert code == 0
+    assert out.count("accept\n") == 1
+
+
+def test_a_picture_and_weights_are_written(capsys, tmp_path):
+    picture, weights = tmp_path / "p.svg", tmp_path / "w.safetensors"
+    words = ["mod-3", "--gates", "soft", "--string", "110", "--plot", str(picture)]
+    code, out, _ = run(capsys, *words, "--export", "torch", str(weights))
+    assert code == 0
+    assert f"picture written to {picture}" in out
+    assert f"weights written to {weights}" in out
+    assert picture.read_text("utf-8").startswith("<?xml")
+    assert weights.stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give one automaton"),
+        (["parity", "--regex", "0"], "give one automaton"),
+        (["pairty"], "unknown automaton 'pairty'"),
+        (["--regex", "(0|1"], "unfinished or not a regular expression"),
+        (["--regex", "ab", "--alphabet", "a"], "the expression holds 'b'"),
+        (["--table", "none.json"], "can't read none.json"),
+        (["parity", "--string", "0120"], "symbol 3 of the string is '2'; the alphabet is 0 1"),
+        (["mod-3", "--gates", "soft", "--sharpness", "1"], "sharpness 1 proves nothing: state"),
+        (["mod-3", "--gates", "soft", "--fewest"], "--fewest is for hard gates"),
+        (["parity", "--export", "torch", "w.safetensors"], "torch has no hard gates"),
+        (["parity", "--receipt", "/no/where/a.json"], "can't write"),
+        (["parity", "--plot", "/no/where/a.png"], "can't write"),
+        (["mod-3", "--gates", "soft", "--export", "torch", "/no/where/a"], "can't write"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_2(capsys, arguments, message):
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("unrolled automaton: ")
+    assert message in err
+
+
+def test_help_shows_an_example_that_works(capsys):
+    assert main(["automaton", "--help"]) == 0
+    assert "Example: unrolled automaton parity --string 010110" in capsys.readouterr().out
+    assert main(["automaton", "parity", "--string", "010110"]) == 0

@@ -1,0 +1,216 @@
+"""Is a false receipt about an LSTM and an automaton refused, with the reason?"""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+from tests.receipts.examples import LSTM_PARITY, changed, uninstrumented
+from tests.receipts.test_check import refusal
+
+from unrolled.automata import DFA, compile, named, parity
+from unrolled.receipts import check
+
+SOFT = json.loads(json.dumps(parity("soft").receipt().document()))
+
+WRONG = {
+    "a bias off": (LSTM_PARITY, [("answer.b_f", [-1])], "state 'odd', symbol '0'"),
+    "a pre-activation of 0 where 1 is needed": (
+        LSTM_PARITY,
+        [("answer.b_f", [0])],
+        "state 'odd', symbol '0'",
+    ),
+    "a candidate of 0": (LSTM_PARITY, [("answer.b_C", [0])], "state 'even', symbol '1'"),
+    "an output gate of 0": (LSTM_PARITY, [("answer.b_o", [0])], "the step doesn't lead"),
+    "a start elsewhere": (LSTM_PARITY, [("given.start", "odd")], "none of the start's boxes"),
+    "h0 elsewhere": (LSTM_PARITY, [("answer.h0", [1])], "none of the start's boxes"),
+    "C0 elsewhere": (LSTM_PARITY, [("answer.C0", ["1/2"])], "none of the start's boxes"),
+    "no box of the start": (
+        LSTM_PARITY,
+        [("evidence.boxes", {"odd": [{"h": [[0, 1, 1]], "C": [[0, 1, 1]]}]})],
+        "none of the start's boxes",
+    ),
+    "no box of a state that is reached": (
+        LSTM_PARITY,
+        [("evidence.boxes", {"even": [{"h": [], "C": []}]})],
+        "into a box of state 'odd'",
+    ),
+    "an empty list of boxes": (
+        LSTM_PARITY,
+        [("evidence.boxes.odd", [])],
+        "into a box of state 'odd'",
+    ),
+    "accepting states exchanged": (LSTM_PARITY, [("given.accepting", ["even"])], "readout"),
+    "a readout of 0 on a rejecting state": (
+        LSTM_PARITY,
+        [("answer.readout.bias", 0)],
+        "state 'even': the readout doesn't reject",
+    ),
+    "an input code exchanged": (
+        LSTM_PARITY,
+        [("answer.input_codes", {"0": [1], "1": [0]})],
+        "state 'even', symbol '0'",
+    ),
+    "one transition changed": (
+        LSTM_PARITY,
+        [("given.transitions.odd.1", "odd")],
+        "state 'odd', symbol '1'",
+    ),
+    "a box that two values share": (
+        LSTM_PARITY,
+        [("evidence.boxes.odd", [{"h": [[0, 0, 1]], "C": [[0, 0, 1]]}])],
+        "",
+    ),
+    "a claim of another size": (
+        LSTM_PARITY,
+        [("claim", LSTM_PARITY["claim"].replace("1 hidden", "0 hidden"))],
+        "what is proved is",
+    ),
+    "soft weights called hard": (SOFT, [("answer.gates", "hard")], None),
+    "a margin larger than proved": (SOFT, [("evidence.margin", "1/64")], "into a box"),
+    "a soft bias off": (SOFT, [("answer.b_f", [0])], "the step doesn't lead"),
+    "weights half as sharp": (SOFT, [("answer.b_i", [-3])], "the step doesn't lead"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_false_receipt_is_refused_with_the_reason(name):
+    document, changes, reason = WRONG[name]
+    status, text = refusal(changed(document, *changes))
+    if reason is None:
+        assert status == "unreadable"
+    else:
+        assert status == "refuted"
+        assert reason in text
+
+
+MALFORMED = {
+    "an unknown gate": ([("answer.gates", "firm")], "answer.gates"),
+    "a missing transition": ([("given.transitions.odd", {"0": "odd"})], "given.transitions.odd.1"),
+    "a transition to nowhere": ([("given.transitions.odd.1", "none")], "'none' isn't a state"),
+    "a state twice": ([("given.states", ["even", "odd", "odd"])], "more than once"),
+    "a symbol that is a number": ([("given.alphabet", ["0", 1])], "list of texts"),
+    "a place twice": (
+        [("answer.W_f.entries", [[0, 1, -2], [0, 1, -2]])],
+        "answer.W_f.entries: a place appears more than once",
+    ),
+    "an entry outside": ([("answer.W_f.entries", [[0, 2, -2]])], "expected 0..1, got 2"),
+    "an entry in a negative row": ([("answer.W_f.entries", [[-1, 1, -2]])], "expected 0..0"),
+    "another shape": ([("answer.W_f.shape", [1, 3])], "answer.W_f.shape"),
+    "a bias too many": ([("answer.b_f", [1, 1])], "answer.b_f: expected a list of 1"),
+    "true for a number": ([("answer.b_f", [True])], "answer.b_f"),
+    "a number too fine": ([("answer.b_f", [1e-300])], "too large or too fine"),
+    "a number too large": ([("answer.b_f", [2**63])], "too large or too fine"),
+    "an unreduced fraction": ([("answer.b_f", ["2/4"])], "lowest terms"),
+    "ends exchanged": (
+        [("evidence.boxes.odd", [{"h": [[0, 1, 0]], "C": []}])],
+        "the low end lies above",
+    ),
+    "a unit twice in a box": (
+        [("evidence.boxes.odd", [{"h": [[0, 1, 1], [0, 1, 1]], "C": []}])],
+        "a unit appears more than once",
+    ),
+    "a unit that isn't there": (
+        [("evidence.boxes.odd", [{"h": [[1, 1, 1]], "C": []}])],
+        "expected 0..0, got 1",
+    ),
+    "a box of an unknown state": ([("evidence.boxes", {"other": []})], "'other' isn't a state"),
+    "a margin in hard gates": ([("evidence.margin", 0)], "evidence.margin: unknown key"),
+    "input codes of two lengths": (
+        [("answer.input_codes", {"0": [0], "1": [1, 1]})],
+        "answer.input_codes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_what_has_not_the_form_is_unreadable_and_the_field_is_named(name):
+    changes, reason = MALFORMED[name]
+    status, text = refusal(changed(LSTM_PARITY, *changes))
+    assert status == "unreadable"
+    assert reason in text
+
+
+def test_a_negative_margin_is_unreadable():
+    assert refusal(changed(SOFT, ("evidence.margin", "-1/2"))) == (
+        "unreadable",
+        "evidence.margin: below 0",
+    )
+
+
+def test_states_that_are_never_reached_need_no_box():
+    given = {
+        **LSTM_PARITY["given"],
+        "states": ["even", "odd", "lost"],
+        "transitions": {**LSTM_PARITY["given"]["transitions"], "lost": {"0": "odd", "1": "lost"}},
+    }
+    document = changed(LSTM_PARITY, ("given", given), ("claim", ""))
+    assert "automaton of 3 states" in check.check_automaton(
+        document["given"], document["answer"], document["evidence"]
+    )
+
+
+def test_the_sigmoid_is_bounded_from_both_sides():
+    from decimal import Context, Decimal
+    from fractions import Fraction
+
+    exact = Context(prec=80)
+    for z in (*range(-220, 221, 13), Fraction(1, 3), Fraction(-22, 7), 0):
+        low, high = check.soft_sigmoid((z, z))
+        power = exact.exp(exact.divide(Decimal(-Fraction(z).numerator), Fraction(z).denominator))
+        value = Fraction(exact.divide(1, exact.add(1, power)))
+        assert low < value < high or (low, high) in ((0, high), (low, 1))
+        assert low <= value <= high
+        assert high - low < Fraction(1, 10**27)
+
+
+def test_a_receipt_of_a_thousand_states_is_within_the_budgets_of_a_file():
+    rng = np.random.default_rng(0)
+    dfa = DFA.from_table(rng.integers(0, 1000, (1000, 4)), range(0, 1000, 2), "abcd")
+    answer = compile(dfa)
+    plain = uninstrumented()
+    parts = {"given": dfa.given(), "answer": answer.answer(), "evidence": answer.evidence}
+    claim = plain.check_automaton(*parts.values())
+    text = json.dumps({"receipt": 1, "kind": "automaton.lstm", "claim": claim, **parts})
+    assert "automaton of 1000 states" in plain.check(plain.parse(text))
+
+
+def test_a_file_too_large_by_default_is_read_when_asked_for(tmp_path):
+    path = tmp_path / "large.json"
+    compile(named("mod-8")).receipt().save(path)
+    plain = uninstrumented()
+    for name in ("MAX_VALUES", "MAX_BYTES"):
+        whole = getattr(plain, name)
+        setattr(plain, name, 300)
+        verdict = plain.check_file(path)
+        assert verdict.status == "unreadable"
+        assert "--large" in verdict.text
+        assert plain.check_file(path, large=True).status == "holds"
+        assert plain.main([str(path)]) == 2
+        assert plain.main(["--large", str(path)]) == 0
+        setattr(plain, name, whole)
+    assert plain.main(["--large"]) == 2
+
+
+def test_work_beyond_the_budget_is_refused_before_it_is_done():
+    units, symbols = 1500, 6000
+    big = changed(LSTM_PARITY)
+    nothing = {"shape": [units, units + 1], "entries": []}
+    names = [str(k) for k in range(symbols)]
+    big["given"] |= {
+        "alphabet": names,
+        "transitions": {s: dict.fromkeys(names, "even") for s in ("even", "odd")},
+    }
+    big["answer"] |= {f"W_{g}": nothing for g in "fiCo"}
+    big["answer"] |= {name: [0] * units for name in ("b_f", "b_i", "b_C", "b_o", "h0", "C0")}
+    big["answer"] |= {
+        "input_codes": {name: [0] for name in names},
+        "readout": {"weights": [0] * units, "bias": -1},
+    }
+    plain = uninstrumented()
+    started = time.process_time()
+    with pytest.raises(plain.Malformed, match="steps of a unit to check"):
+        plain.check(plain.parse(json.dumps(big)))
+    assert time.process_time() - started < 60
