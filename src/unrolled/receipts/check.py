@@ -1273,7 +1273,7 @@ def raised(x: Fraction, squarings: int, *, down: bool, least: int, q: int, size:
     return left >= right if down else left <= right
 
 
-def interval(value: Any) -> tuple[Fraction, Fraction]:
+def radius_interval(value: Any) -> tuple[Fraction, Fraction]:
     """The two ends, numbers, in order and not negative."""
     if type(value) is not list or len(value) != 2 or not {type(x) for x in value} <= {int, float}:
         raise Malformed("answer.radius: expected [low, high]")
@@ -1302,7 +1302,7 @@ def check_spectrum(given: Any, answer: Any, evidence: Any) -> str:
     """
     size, W = matrix(given)
     keys(answer, "answer", {"radius", "verdict"})
-    low, high = interval(answer["radius"])
+    low, high = radius_interval(answer["radius"])
     if max(n.bit_length() for x in (low, high) for n in x.as_integer_ratio()) > 2200:
         raise Malformed("answer.radius: expected binary64 numbers")
     verdict = "vanishing" if high < 1 else "exploding" if low > 1 else "undecided"
@@ -1321,7 +1321,7 @@ def polynomial(value: Any, path: str, degree: int) -> list[int]:
     return value
 
 
-def times(p: list[int], q: list[int]) -> list[int]:
+def polynomial_product(p: list[int], q: list[int]) -> list[int]:
     """The product of two polynomials."""
     result = [0] * (len(p) + len(q) - 1)
     for i, a in enumerate(p):
@@ -1330,7 +1330,7 @@ def times(p: list[int], q: list[int]) -> list[int]:
     return result
 
 
-def inside(p: list[int]) -> bool:
+def roots_inside(p: list[int]) -> bool:
     """Whether all roots have modulus below 1 (Schur 1918, Cohn 1922).
 
     With p* the coefficients in reverse, that holds exactly if |p_0| < |p_n| and it holds for
@@ -1386,10 +1386,12 @@ def check_exact(given: Any, answer: Any, evidence: Any) -> str:
     V, below = common_denominator(W, max(bits([p]) for p in (A, *C)))
     P = [1]
     for c in C:
-        P = times(P, c)
-    if not inside(A):
+        P = polynomial_product(P, c)
+    if not roots_inside(A):
         raise Refuted("evidence.inside: not all roots lie inside the unit circle")
-    if P[::-1] not in (P, [-c for c in P]) or not inside([k * c for k, c in enumerate(P)][1:]):
+    if P[::-1] not in (P, [-c for c in P]) or not roots_inside(
+        [k * c for k, c in enumerate(P)][1:]
+    ):
         raise Refuted("evidence.circle: the roots aren't simple, or not on the unit circle")
     M = evaluate(A, V, below)
     for j, c in enumerate(C):

@@ -114,11 +114,11 @@ def coefficients(polynomial: flint.fmpz_poly) -> list[int]:
 def where(factor: flint.fmpz_poly) -> Literal["inside", "circle", "outside"]:
     """Where an irreducible factor's roots lie; "outside" if one does."""
     p = coefficients(factor)
-    if check.inside(p):
+    if check.roots_inside(p):
         return "inside"
     if p[::-1] not in (p, [-c for c in p]):
         return "outside"  # none is on the circle, and not all are inside
-    return "circle" if check.inside([k * c for k, c in enumerate(p)][1:]) else "outside"
+    return "circle" if check.roots_inside([k * c for k, c in enumerate(p)][1:]) else "outside"
 
 
 def by_polynomial(matrix: Matrix) -> Spectrum:

@@ -58,7 +58,9 @@ class Verdict:
         """
         if not self.rate:
             return 0.0
-        return math.log(2) / abs(math.log(self.rate)) if self.rate != 1 else math.inf
+        if self.spectrum.low <= 1 <= self.spectrum.high:
+            return math.inf
+        return math.log(2) / abs(math.log(self.rate))
 
     @cached_property
     def transient(self) -> Transient:
