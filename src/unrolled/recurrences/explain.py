@@ -69,13 +69,13 @@ def reason(answer: Verdict) -> list[str]:
             return ["All eigenvalues are 0: h_t is 0 after at most n steps."]
         return [
             "All eigenvalues lie inside the unit circle, so (W^T)^t tends to 0.",
-            *speed(answer, f"In the long run ||h_t|| halves every {steps:.3g} steps."),
+            *speed(answer, f"In the long run ||h_t|| halves every {count(steps)}."),
         ]
     if answer.behaviour == "explodes":
         return [
             "An eigenvalue lies outside the unit circle. h_t grows unless h_0 has no component",
             "along the generalised eigenvectors of W^T with |lambda| > 1.",
-            *speed(answer, f"In the long run ||h_t|| doubles every {steps:.3g} steps."),
+            *speed(answer, f"In the long run ||h_t|| doubles every {count(steps)}."),
         ]
     if answer.behaviour == "bounded":
         return ["The eigenvalues on the unit circle are semisimple (Jordan blocks of size 1)."]
@@ -86,6 +86,11 @@ def reason(answer: Verdict) -> list[str]:
             f"block of size k grows like t^(k-1): here t^{answer.degree}.",
         ]
     return ["Give entries as exact fractions, or a matrix of at most 64 rows."]
+
+
+def count(steps: float) -> str:
+    """A number of steps in words."""
+    return "step" if abs(steps - 1) < 5e-4 else f"{steps:.3g} steps"
 
 
 def speed(answer: Verdict, line: str) -> list[str]:

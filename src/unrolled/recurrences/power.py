@@ -53,6 +53,13 @@ def power(W: object, h0: npt.ArrayLike, t: int) -> State:
     state = start(matrix, h0)
     if not isinstance(t, int) or isinstance(t, bool) or not 0 <= t <= 10**15:
         raise BadInput(f"steps are a whole number from 0 to 10^15, got {t!r}")
+    # Coordinates that h never reaches may grow so fast that the others would underflow beside them.
+    here = reachable(matrix.values, state.direction)
+    if 0 < len(here) < matrix.size:
+        rest = power(matrix.values[np.ix_(here, here)], state.direction[here], t)
+        direction = np.zeros(matrix.size, dtype=rest.direction.dtype)
+        direction[here] = rest.direction
+        return State(state.log_norm + rest.log_norm, direction)
     if t <= 2 * matrix.size:
         M, log_scale = balanced(matrix.values.T)
         for _ in range(t):
@@ -70,6 +77,16 @@ def power(W: object, h0: npt.ArrayLike, t: int) -> State:
             M, more = two_scaled(M @ M)
             exponent = 2 * exponent + more
     return normalised(h, state.log_norm, bits)
+
+
+def reachable(
+    values: Inexact[np.ndarray, "n n"], h: Inexact[np.ndarray, " n"]
+) -> npt.NDArray[np.intp]:
+    """The coordinates in which some h_t can differ from 0."""
+    found = h != 0
+    while (more := found | (values[found] != 0).any(axis=0)).sum() > found.sum():
+        found = more
+    return np.flatnonzero(found)
 
 
 def start(matrix: Matrix, h0: npt.ArrayLike) -> State:
