@@ -115,7 +115,7 @@ def powers_norm(A: Any, deadline: float) -> float:
         best = min(best, (size * (1 + k * 1e-12)) ** (1 / k) * (1 + 1e-14))
         filled = float(np.diff(P.indptr)[P.indices].sum())
         if time.monotonic() > deadline or filled > MAX_ENTRIES or k >= 64:
-            return best
+            return float(best)
         for _ in range(k):
             bound = abs(A) @ bound
         P, k = P @ P, 2 * k
