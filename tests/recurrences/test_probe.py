@@ -119,8 +119,9 @@ def test_a_hugging_face_model_is_probed_by_its_own_loss():
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=11, n_positions=8, n_embd=8, n_layer=3, n_head=2))
     tokens = torch.arange(6)[None]
+    model.config.loss_type = "ForCausalLM"
     found = probe(model.eval(), {"input_ids": tokens, "labels": tokens})
-    assert found.loss == pytest.approx(float(model(tokens, labels=tokens).loss))
+    assert found.loss == pytest.approx(model(tokens, labels=tokens).loss.item())
     assert sum(t.name.startswith("transformer.h.") for t in found.tracks) == 3
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class Recorder:
             if is_recurrent(module):
                 # In the instance's own dict it stands before the class's method.
                 module.__dict__["forward"] = self._unrolled(name or module._get_name(), module)
-                self.undo.append(lambda module=module: module.__dict__.pop("forward"))
+                self.undo.append(partial(module.__dict__.pop, "forward"))
             elif isinstance(module, nn.ModuleList) and len(module) > 1:
                 for k, block in enumerate(module):
                     handle = block.register_forward_hook(self._keep(f"{name}.{k}"))
