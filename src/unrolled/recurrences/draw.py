@@ -62,7 +62,8 @@ def plane(axes: Any, answer: Verdict) -> None:
     values, radii = answer.spectrum.eigenvalues, answer.spectrum.radii
     axes.add_patch(Circle((0, 0), 1, fill=False, color="#888888", linewidth=1))
     discs = [Circle((v.real, v.imag), r) for v, r in zip(values, radii, strict=True) if r < 10]
-    axes.add_collection(PatchCollection(discs, alpha=0.2, color="#888888"))
+    if answer.spectrum.method != "powers":  # a power bounds the moduli, and tells no more
+        axes.add_collection(PatchCollection(discs, alpha=0.2, color="#888888"))
     outside = np.abs(values) > 1 + 1e-9
     for which, colour, marker in ((~outside, INSIDE, "o"), (outside, OUTSIDE, "D")):
         axes.scatter(
