@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -19,6 +18,7 @@ from matplotlib.patches import FancyArrowPatch
 from unrolled.automata.compiled import Compiled
 from unrolled.automata.dfa import DFA
 from unrolled.errors import BadInput
+from unrolled.neurons.draw import picture, save
 
 MAX_STATES, MAX_UNITS, MAX_TIME = 24, 12, 60
 NODE, ACCEPT = "#dbe7f3", "#f6d3b3"
@@ -37,9 +37,7 @@ def draw(answer: Compiled, path: str | os.PathLike[str], string: str | Sequence[
         BadInput: more than fits a picture, another ending, a place that can't be written, a symbol
             outside the alphabet.
     """
-    path = Path(path)
-    if path.suffix.lower() not in (".png", ".svg"):
-        raise BadInput(f"a picture is a .png or .svg file, got {path.name!r}")
+    path = picture(path)
     if len(answer.dfa.states) > MAX_STATES:
         raise BadInput(
             f"a picture has room for {MAX_STATES} states, this has {len(answer.dfa.states)}"
@@ -59,13 +57,7 @@ def draw(answer: Compiled, path: str | os.PathLike[str], string: str | Sequence[
     else:
         left = figure.subplots()
     graph(left, answer.dfa)
-    # The same answer gives the same bytes: no date, no random ids.
-    with mpl.rc_context({"svg.hashsalt": "unrolled"}):
-        try:
-            metadata = {"Date": None} if path.suffix.lower() == ".svg" else {}
-            figure.savefig(path, dpi=150, metadata=metadata)
-        except OSError as error:
-            raise BadInput(f"can't write {path}: {error.strerror}; choose another place") from None
+    save(figure, path)
 
 
 def graph(axes: Any, dfa: DFA) -> None:

@@ -16,10 +16,10 @@ from unrolled.models.config import ModelConfig
 
 def matrix(sight: Sight, queries: int, keys: int) -> Bool[Tensor, "query key"]:
     """A sight written out: True where a query may look at a key (of the first row of a batch)."""
-    if sight.mask is not None:
-        return sight.mask[0, 0].expand(queries, keys)
-    everything = torch.ones(queries, keys, dtype=torch.bool)
-    return everything.tril(keys - queries) if sight.causal else everything
+    mask = sight.explicit(keys, torch.device("cpu"))
+    if mask is None:
+        return torch.ones(queries, keys, dtype=torch.bool)
+    return mask[0, 0].expand(queries, keys)
 
 
 def sights() -> dict[str, Bool[Tensor, "query key"]]:

@@ -35,16 +35,27 @@ def draw(answer: Separable | Inseparable, path: str | os.PathLike[str], title: s
     Raises:
         BadInput: another number of inputs, another ending, a place that can't be written.
     """
-    path = Path(path)
     if answer.table.inputs not in (2, 3):
         raise BadInput(f"pictures are for two or three inputs, this has {answer.table.inputs}")
-    if path.suffix.lower() not in (".png", ".svg"):
-        raise BadInput(f"a picture is a .png or .svg file, got {path.name!r}")
+    path = picture(path)
     figure = Figure(figsize=(4.4, 4.2), layout="constrained")
     axes = plane(figure, answer) if answer.table.inputs == 2 else cube(figure, answer)
     known = "one neuron" if isinstance(answer, Separable) else "no neuron"
     axes.set_title(f"{title or answer.table.bits}: {known}", fontsize=12)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncol=3, frameon=False)
+    save(figure, path)
+
+
+def picture(path: str | os.PathLike[str]) -> Path:
+    """The path of a picture; raises `BadInput` for an ending that is none."""
+    path = Path(path)
+    if path.suffix.lower() not in (".png", ".svg"):
+        raise BadInput(f"a picture is a .png or .svg file, got {path.name!r}")
+    return path
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure; raises `BadInput` for a place that can't be written."""
     # The same answer gives the same bytes: no date, no random ids.
     with mpl.rc_context({"svg.hashsalt": "unrolled"}):
         try:

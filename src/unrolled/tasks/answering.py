@@ -91,6 +91,6 @@ def check_lines(job: PairJob, path: Path, lines: Sequence[str]) -> None:
     for number, line in enumerate(lines, 1):
         try:
             if line.strip():
-                job.check(line)
+                job.encode(line)
         except BadInput as error:
             raise BadInput(f"{path}, line {number}: {error}") from None

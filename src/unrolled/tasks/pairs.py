@@ -135,28 +135,27 @@ class PairJob(Job):
         """
         sources = [self._source(sentence) for sentence in sentences]
         for number, source in enumerate(sources, 1):
-            if not self._room(source):
-                raise BadInput(
-                    f"sentence {number} has {len(source)} tokens, which leaves a model of "
-                    f"max_positions {self.config.model.max_positions} no room to answer: split it"
-                )
+            self._check_room(source, f"sentence {number} has {len(source)} tokens, which")
         return self._answers(model, sources)
 
     def translate_many(
         self, model: Model, sentences: Sequence[str], progress: Progress
     ) -> list[Answer]:
         """The same; under torchrun all processes must call it, and each does a part of the work."""
-        for sentence in sentences:
-            self.check(sentence)
-        return self._answers(model, [self._source(s) for s in sentences], progress, shared=True)
+        sources = [self.encode(sentence) for sentence in sentences]
+        return self._answers(model, sources, progress, shared=True)
 
-    def check(self, sentence: str) -> None:
-        """Raise `BadInput` for a sentence that can't be translated."""
+    def encode(self, sentence: str) -> list[int]:
+        """The tokens of a sentence; raises `BadInput` for one that can't be translated."""
         source = self._source(sentence)
+        self._check_room(source, f"a sentence of {len(source)} tokens")
+        return source
+
+    def _check_room(self, source: Sequence[int], what: str) -> None:
         if not self._room(source):
             raise BadInput(
-                f"a sentence of {len(source)} tokens leaves a model of max_positions "
-                f"{self.config.model.max_positions} no room to answer: split it"
+                f"{what} leaves a model of max_positions {self.config.model.max_positions} no room "
+                "to answer: split it"
             )
 
     def _room(self, source: Sequence[int]) -> int:
