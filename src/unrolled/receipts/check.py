@@ -37,7 +37,7 @@ VERSION = 1
 KEYS = {"receipt", "kind", "claim", "given", "answer", "evidence"}
 
 # Budgets: what is larger is refused unread, so that a hostile file costs less than a second; the
-# steps of an LSTM's units can cost a minute or two, and a matrix of hundreds of rows several seconds.
+# steps of an LSTM's units can cost a minute or two, a matrix of hundreds of rows some seconds.
 MAX_BYTES = 16 * 2**20  # of a file
 MAX_VALUES = 500_000  # numbers, strings, lists and objects in a file
 MAX_DEPTH = 32  # lists within lists
