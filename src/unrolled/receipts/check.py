@@ -22,6 +22,7 @@ import math
 import os
 import re
 import stat
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from decimal import Decimal, localcontext
@@ -37,7 +38,7 @@ VERSION = 1
 KEYS = {"receipt", "kind", "claim", "given", "answer", "evidence"}
 
 # Budgets: what is larger is refused unread, so that a hostile file costs less than a second; the
-# steps of an LSTM's units can cost a minute or two.
+# steps of an LSTM's units can cost a minute or two, a matrix of hundreds of rows some seconds.
 MAX_BYTES = 16 * 2**20  # of a file
 MAX_VALUES = 500_000  # numbers, strings, lists and objects in a file
 MAX_DEPTH = 32  # lists within lists
@@ -51,6 +52,9 @@ MAX_FRACTION_DIGITS = 60  # above and below the line
 MAX_EVALUATIONS = 2**23  # rows times neurons of a network
 MAX_HARD_STEPS = 2**24  # of a unit of an LSTM, a symbol each
 MAX_SOFT_STEPS = 2**19
+MAX_SIZE = 512  # rows of a recurrence's matrix; complex ones count twice
+MAX_POWER_WORK = 5 * 10**12  # products of bits: about ten seconds
+MAX_EXACT_BITS = 60_000  # of a number, times the rows, in an exact proof
 LARGER = 32  # times the bytes and the values, where the caller asks for it
 
 MAX_TOKENS = 2**24  # a vocabulary
@@ -1529,6 +1533,435 @@ def mapped_answer(
     return node.total, node.length
 
 
+# --- recurrences ---------------------------------------------------------------------------------
+# h_t = W^T h_{t-1}. Entries of W are numbers, fractions as text, or [real part, imaginary part]. A
+# complex W is replaced with the real matrix of twice the size in which a + bi is [[a, -b], [b, a]]:
+# its eigenvalues are those of W and their conjugates. Matrices are lists of rows of whole numbers.
+
+
+def exact_number(value: Any, path: str) -> tuple[int, int]:
+    """A number or a fraction as text, as numerator and positive denominator."""
+    if type(value) is int:
+        return value, 1
+    if type(value) is float:
+        return value.as_integer_ratio()
+    return fraction(value, path).as_integer_ratio()
+
+
+def matrix(given: Any) -> tuple[int, list[list[tuple[int, int]]]]:
+    """The size of W, and W or its real form as numerators and denominators."""
+    keys(given, "given", {"W"})
+    rows = given["W"]
+    if type(rows) is not list or not 1 <= len(rows) <= MAX_SIZE:
+        raise Malformed(f"given.W: expected a list of 1..{MAX_SIZE} rows, got {describe(rows)}")
+    parts: list[list[list[tuple[int, int]]]] = []
+    complex_entries = False
+    for i, row in enumerate(rows):
+        if type(row) is not list or len(row) != len(rows):
+            raise Malformed(f"given.W[{i}]: expected a list of {len(rows)} entries")
+        parts.append([])
+        for j, entry in enumerate(row):
+            pair = entry if type(entry) is list else [entry]
+            if len(pair) != 1 + (type(entry) is list):
+                raise Malformed(f"given.W[{i}][{j}]: expected [real part, imaginary part]")
+            complex_entries |= len(pair) == 2
+            parts[-1].append([exact_number(part, f"given.W[{i}][{j}]") for part in pair])
+    if not complex_entries:
+        return len(rows), [[entry[0] for entry in row] for row in parts]
+    result = []
+    for entries in parts:
+        whole = [[*entry, (0, 1)][:2] for entry in entries]
+        result.append([x for (a, (b, below)) in whole for x in (a, (-b, below))])
+        result.append([x for (a, b) in whole for x in (b, a)])
+    if len(result) > MAX_SIZE:
+        raise Malformed(f"given.W: complex matrices have at most {MAX_SIZE // 2} rows")
+    return len(rows), result
+
+
+def fixed_point(W: list[list[tuple[int, int]]]) -> tuple[list[list[int]], int, int]:
+    """V, q and e with V / 2^q <= W < (V + e) / 2^q in each entry; e = 0 where V is exact.
+
+    The largest entry has 128 bits, or fewer, down to 64, where fewer are exact.
+    """
+    sizes = [n.bit_length() - d.bit_length() + 1 for row in W for n, d in row if n]
+    top = max(sizes, default=0)
+    q = 128 - top
+    up, down = max(q, 0), max(-q, 0)
+    pairs = [[divmod(n << up, d << down) for n, d in row] for row in W]
+    V = [[value for value, _ in row] for row in pairs]
+    if any(rest for row in pairs for _, rest in row):
+        return V, q, 1
+    used = 0
+    for row in V:
+        for value in row:
+            used |= value
+    spare = min(64, (used & -used).bit_length() - 1) if used else 0
+    return [[value >> spare for value in row] for row in V], q - spare, 0
+
+
+def bits(A: list[list[int]]) -> int:
+    """The length of the longest entry."""
+    return max([max(max(row), -min(row)).bit_length() for row in A])
+
+
+def multiply(A: list[list[int]], B: list[list[int]]) -> list[list[int]]:
+    """A B. Each row of B is packed into one long number, so that Python multiplies whole rows."""
+    columns = len(B[0])
+    width = (bits(A) + bits(B) + len(B).bit_length()) // 8 + 1
+    half, size = 1 << (8 * width - 1), width * columns
+    offset = int.from_bytes(half.to_bytes(width, "little") * columns, "little")
+    packed = []
+    for row in B:
+        text = b"".join([(value + half).to_bytes(width, "little") for value in row])
+        packed.append(int.from_bytes(text, "little") - offset)
+    result = []
+    for row in A:
+        total = sum(map(int.__mul__, row, packed), offset)
+        text, read = total.to_bytes(size, "little"), int.from_bytes
+        result.append([read(text[k : k + width], "little") - half for k in range(0, size, width)])
+    return result
+
+
+def norms(A: list[list[int]]) -> list[int]:
+    """The sum of absolute values of each row."""
+    return [sum(map(abs, row)) for row in A]
+
+
+def hex_rows(value: Any, path: str, size: int) -> list[list[int]]:
+    """A matrix of 64-bit two's complement numbers, each row 16 hexadecimal digits an entry."""
+    if type(value) is not list or len(value) != size:
+        raise Malformed(at(path, f"expected a list of {size} rows"))
+    rows = []
+    for i, row in enumerate(value):
+        if type(row) is not str or len(row) != 16 * size or not re.fullmatch("[0-9a-f]+", row):
+            raise Malformed(at(f"{path}[{i}]", f"expected {16 * size} hexadecimal digits"))
+        rows.append(list(struct.unpack(f">{size}q", bytes.fromhex(row))))
+    return rows
+
+
+class Disc(NamedTuple):
+    """The discs around a + bi and a - bi, in units of 2^-q."""
+
+    a: int
+    b: int
+    radius: int
+
+
+def discs(W: list[list[tuple[int, int]]], evidence: Any) -> tuple[list[Disc], int]:
+    """All eigenvalues of W lie in these discs, and a union of discs that meets no other has as many
+    as it is made of; q.
+
+    D is made of the blocks [a] and [[a, b], [-b, a]], E = W X - X D, F = I - Y X. If ||F|| < 1 in
+    the norm of row sums, Y X and so X is invertible, and X^-1 W X = D + G with G = X^-1 E. From
+    Y E = Y X G = G - F G one has ||G|| <= g = ||Y E|| / (1 - ||F||), and row i of G sums, in
+    absolute values, to at most that of Y E plus g times that of F. Let (D + G) x = lambda x, and
+    let block k of x be the longest. D's block is normal, so the distance from lambda to its
+    eigenvalues is at most the sum of |G| over its rows (Gershgorin; Feingold and Varga 1962). Along
+    D + s G, s from 0 to 1, eigenvalues move continuously and can't leave a union of discs.
+    """
+    V, q, unsure = fixed_point(W)
+    size = len(V)
+    keys(evidence, "evidence", {"X", "Y", "blocks", "shift"})
+    shift = integer(evidence["shift"], "evidence.shift", 0, 127)
+    X, Y = (hex_rows(evidence[name], f"evidence.{name}", size) for name in ("X", "Y"))
+    blocks = centres(evidence["blocks"], size, q)
+    E = multiply(V, X)
+    for row, x in zip(E, X, strict=True):
+        i = 0
+        for a, b, pair in blocks:
+            row[i] -= a * x[i] - (b * x[i + 1] if pair else 0)
+            if pair:
+                row[i + 1] -= b * x[i] + a * x[i + 1]
+            i += 1 + pair
+    blur = unsure * sum(norms(X))
+    G = [r + y * blur for r, y in zip(norms(multiply(Y, E)), norms(Y), strict=True)]
+    F = multiply(Y, X)
+    for i, row in enumerate(F):
+        row[i] -= 1 << shift
+    f = norms(F)
+    if (rest := (1 << shift) - max(f)) <= 0:
+        raise Refuted("evidence: ||I - Y X|| isn't below 1, so nothing follows from X and Y")
+    g = max(G) // rest + 1
+    result, i = [], 0
+    for a, b, pair in blocks:
+        radius = sum((G[k] + f[k] * g >> shift) + 1 for k in range(i, i + 1 + pair))
+        result.append(Disc(a, abs(b), radius))
+        i += 1 + pair
+    return result, q
+
+
+def centres(value: Any, size: int, q: int) -> list[tuple[int, int, bool]]:
+    """The blocks [a] and [a, b], rounded to whole units of 2^-q: any D serves, if it is fixed."""
+    if type(value) is not list or len(value) > size:
+        raise Malformed(f"evidence.blocks: expected a list of at most {size}")
+    result = []
+    for k, block in enumerate(value):
+        if type(block) is not list or len(block) not in (1, 2):
+            raise Malformed(f"evidence.blocks[{k}]: expected [a] or [a, b]")
+        parts = [exact_number(part, f"evidence.blocks[{k}]") for part in block]
+        whole = [(n << max(q, 0)) // (d << max(-q, 0)) for n, d in parts]
+        if max(map(abs, whole)) >> 160:
+            raise Refuted(f"evidence.blocks[{k}]: far above every entry of W")
+        result.append((whole[0], whole[-1] if len(whole) == 2 else 0, len(whole) == 2))
+    if sum(1 + pair for _, _, pair in result) != size:
+        raise Malformed(f"evidence.blocks: expected blocks for {size} rows in all")
+    return result
+
+
+def check_discs(
+    W: list[list[tuple[int, int]]], evidence: Any, low: Fraction, high: Fraction
+) -> None:
+    """Every disc reaches at most `high`; some union of discs, met by no other, has all of its at
+    `low` or farther out. The union is grown from the disc that stands farthest out.
+    """
+    found, q = discs(W, evidence)
+    unit = Fraction(2) ** q
+    top, bottom = math.floor(high * unit), math.ceil(low * unit)
+    for a, b, radius in found:
+        if top < radius or a * a + b * b > (top - radius) ** 2:
+            raise Refuted("answer.radius: an eigenvalue may lie above the interval")
+    if bottom <= 0:
+        return
+    first = max(found, key=lambda disc: math.isqrt(disc.a**2 + disc.b**2) - disc.radius)
+    left, growing = [disc for disc in found if disc is not first], [first]
+    while growing:
+        a, b, radius = growing.pop()
+        if a * a + b * b < (bottom + radius) ** 2:
+            raise Refuted("answer.radius: all eigenvalues may lie below the interval")
+        apart: list[Disc] = []
+        for disc in left:
+            meets = (a - disc.a) ** 2 + (b - disc.b) ** 2 <= (radius + disc.radius) ** 2
+            (growing if meets else apart).append(disc)
+        left = apart
+
+
+class Power(NamedTuple):
+    """About M = W^(2^k): ||M|| <= norm / 2^q and |trace M| >= trace / 2^q."""
+
+    norm: int
+    trace: int
+    q: int
+
+
+def powers(W: list[list[tuple[int, int]]], squarings: int, precision: int) -> list[Power]:
+    """Norms of W, W^2, W^4, … from above, and traces from below.
+
+    Each square is cut to `precision` bits. If M is off by at most e in the norm of row sums, M^2 is
+    off by at most 2 ||M|| e + e^2, and cutting adds at most 1 an entry.
+    """
+    M, q, unsure = fixed_point(W)
+    size = len(M)
+    error, result = size * unsure, []
+    for k in range(squarings + 1):
+        if k:
+            error = (2 * max(norms(M)) + error) * error
+            M, q = multiply(M, M), 2 * q
+            cut = max(0, bits(M) - precision, error.bit_length() - precision)
+            if cut:
+                M = [[value >> cut for value in row] for row in M]
+                error, q = (error >> cut) + 1 + size, q - cut
+        trace = abs(sum(M[i][i] for i in range(size)))
+        result.append(Power(max(norms(M)) + error, max(0, trace - size * error), q))
+    return result
+
+
+def check_powers(
+    W: list[list[tuple[int, int]]], evidence: Any, low: Fraction, high: Fraction
+) -> None:
+    """rho^m <= ||W^m|| in any norm, and |trace W^m| = |sum of lambda^m| <= n rho^m, for m = 2^k.
+
+    So high^m >= ||W^m|| for the last m, and n low^m <= |trace W^m| for some m, prove the interval.
+    """
+    keys(evidence, "evidence", {"bits", "squarings"})
+    squarings = integer(evidence["squarings"], "evidence.squarings", 0, 64)
+    precision = integer(evidence["bits"], "evidence.bits", 32, 4096)
+    if len(W) ** 3 * (squarings + 1) * precision**2 > MAX_POWER_WORK:
+        raise Malformed("evidence: more than the budget of squarings, bits and size")
+    found = powers(W, squarings, precision)
+    if found[-1].norm and not raised(
+        high, squarings, down=True, least=found[-1].norm, q=found[-1].q
+    ):
+        raise Refuted("answer.radius: the power's norm allows more than the interval's end")
+    if low > 0 and not any(
+        p.trace and raised(low, k, down=False, least=p.trace, q=p.q, size=len(W))
+        for k, p in enumerate(found)
+    ):
+        raise Refuted("answer.radius: no power's trace shows that much")
+
+
+def raised(x: Fraction, squarings: int, *, down: bool, least: int, q: int, size: int = 1) -> bool:
+    """Whether x^(2^k) >= least / 2^q (down) or size x^(2^k) <= least / 2^q, by rounded squares."""
+    if x <= 0:
+        return not down
+    p = 192 + x.denominator.bit_length() - x.numerator.bit_length()
+    above, below = x.numerator << max(p, 0), x.denominator << max(-p, 0)
+    value = above // below if down else -(-above // below)
+    for _ in range(squarings):
+        value, p = value * value, 2 * p
+        cut = max(0, value.bit_length() - 192)
+        value, p = (value >> cut if down else -(-value >> cut)), p - cut
+    left, right = value * size, least
+    shift = q - p  # compares left 2^-p with right 2^-q
+    if abs(shift) > 10**6:
+        return (shift > 0) == down
+    left, right = left << max(shift, 0), right << max(-shift, 0)
+    return left >= right if down else left <= right
+
+
+def radius_interval(value: Any) -> tuple[Fraction, Fraction]:
+    """The two ends, numbers, in order and not negative."""
+    if type(value) is not list or len(value) != 2 or not {type(x) for x in value} <= {int, float}:
+        raise Malformed("answer.radius: expected [low, high]")
+    low, high = map(Fraction, value)
+    if not 0 <= low <= high:
+        raise Malformed("answer.radius: expected 0 <= low <= high")
+    return low, high
+
+
+def spectrum_claim(size: int, radius: Sequence[float], verdict: str) -> str:
+    """What is proved of an interval that holds."""
+    what = {
+        "vanishing": "h_t = W^T h_{t-1} vanishes for every h_0",
+        "exploding": "h_t = W^T h_{t-1} explodes for almost every h_0",
+        "undecided": "whether h_t = W^T h_{t-1} vanishes or explodes is left open",
+    }[verdict]
+    where = f"[{radius[0]!r}, {radius[1]!r}]"
+    return f"The spectral radius of this {size} x {size} matrix lies in {where}: {what}."
+
+
+def check_spectrum(given: Any, answer: Any, evidence: Any) -> str:
+    """The largest |eigenvalue| of W lies in the interval: by discs (`discs`) or a power (`powers`).
+
+    Below 1, W^t tends to 0. Above 1, h_t grows without bound unless h_0 lies in the proper subspace
+    spanned by the generalised eigenvectors of W^T with |lambda| <= 1.
+    """
+    size, W = matrix(given)
+    keys(answer, "answer", {"radius", "verdict"})
+    low, high = radius_interval(answer["radius"])
+    if max(n.bit_length() for x in (low, high) for n in x.as_integer_ratio()) > 2200:
+        raise Malformed("answer.radius: expected binary64 numbers")
+    verdict = "vanishing" if high < 1 else "exploding" if low > 1 else "undecided"
+    if answer["verdict"] != verdict:
+        raise Refuted(f"answer.verdict: the interval says {verdict}")
+    (check_powers if "squarings" in evidence else check_discs)(W, evidence, low, high)
+    return spectrum_claim(size, answer["radius"], verdict)
+
+
+def polynomial(value: Any, path: str, degree: int) -> list[int]:
+    """Whole coefficients, the constant first, the leading one not 0."""
+    if type(value) is not list or not 1 <= len(value) <= degree + 1:
+        raise Malformed(at(path, f"expected 1..{degree + 1} coefficients"))
+    if any(type(c) is not int for c in value) or not value[-1]:
+        raise Malformed(at(path, "expected whole numbers, the last one not 0"))
+    return value
+
+
+def polynomial_product(p: list[int], q: list[int]) -> list[int]:
+    """The product of two polynomials."""
+    result = [0] * (len(p) + len(q) - 1)
+    for i, a in enumerate(p):
+        for j, b in enumerate(q):
+            result[i + j] += a * b
+    return result
+
+
+def roots_inside(p: list[int]) -> bool:
+    """Whether all roots have modulus below 1 (Schur 1918, Cohn 1922).
+
+    With p* the coefficients in reverse, that holds exactly if |p_0| < |p_n| and it holds for
+    (p_n p - p_0 p*) / z, of lower degree.
+    """
+    while len(p) > 1:
+        if abs(p[0]) >= abs(p[-1]):
+            return False
+        p = [p[-1] * a - p[0] * b for a, b in zip(p, reversed(p), strict=True)][1:]
+        common = math.gcd(*p)
+        p = [c // common for c in p]
+    return True
+
+
+def evaluate(p: list[int], V: list[list[int]], below: int) -> list[list[int]]:
+    """below^n p(V / below) for a polynomial of degree n, by Horner's rule."""
+    size = range(len(V))
+    result = [[p[-1] * (i == j) for j in size] for i in size]
+    scale = 1
+    for coefficient in reversed(p[:-1]):
+        scale *= below
+        result = multiply(result, V)
+        for i in size:
+            result[i][i] += coefficient * scale
+    return result
+
+
+def check_exact(given: Any, answer: Any, evidence: Any) -> str:
+    """The spectral radius is 1, and the largest Jordan block on the unit circle has size J.
+
+    Evidence: A with all roots inside the circle; C_1, …, C_J whose product P has simple roots, all
+    on the circle, and C_J not constant. A C_1 C_2^2 … C_J^J annihilates W: eigenvalues are roots of
+    it, and a block of one on the circle has size at most J. The same with one C_J less does not
+    annihilate W, while it differs from that in the multiplicities of C_J's roots alone, J - 1 in
+    place of J: one of these has a block of size J. So ||W^t|| grows like t^(J-1).
+
+    P is checked by Cohn's theorem: its coefficients read the same in reverse up to sign, and P' has
+    its roots inside. For then n P = z P' +- (P')*, and |(P')*| < |z P'| outside the circle, so P
+    has no root there, nor, by symmetry, inside; and none is double, as P' would have it too.
+    """
+    size, W = matrix(given)
+    keys(answer, "answer", {"degree", "verdict"})
+    keys(evidence, "evidence", {"circle", "inside"})
+    circle, degree = evidence["circle"], len(W)
+    if type(circle) is not list or not 1 <= len(circle) <= degree:
+        raise Malformed(f"evidence.circle: expected a list of 1..{degree} polynomials")
+    A = polynomial(evidence["inside"], "evidence.inside", degree)
+    C = [polynomial(c, f"evidence.circle[{j}]", degree) for j, c in enumerate(circle)]
+    if len(A) - 1 + sum((j + 1) * (len(c) - 1) for j, c in enumerate(C)) > degree:
+        raise Malformed(f"evidence: the product's degree is above {degree}")
+    if len(C[-1]) == 1:
+        raise Refuted("evidence.circle: the last polynomial has no root")
+    V, below = common_denominator(W, max(bits([p]) for p in (A, *C)))
+    P = [1]
+    for c in C:
+        P = polynomial_product(P, c)
+    if not roots_inside(A):
+        raise Refuted("evidence.inside: not all roots lie inside the unit circle")
+    if P[::-1] not in (P, [-c for c in P]) or not roots_inside(
+        [k * c for k, c in enumerate(P)][1:]
+    ):
+        raise Refuted("evidence.circle: the roots aren't simple, or not on the unit circle")
+    M = evaluate(A, V, below)
+    for j, c in enumerate(C):
+        for _ in range(j + 1 - (j + 1 == len(C))):
+            M = multiply(M, evaluate(c, V, below))
+    if not any(map(any, M)):
+        raise Refuted("evidence.circle: the last polynomial isn't needed as often")
+    if any(map(any, multiply(M, evaluate(C[-1], V, below)))):
+        raise Refuted("evidence: the product doesn't annihilate W")
+    growth = len(C) - 1
+    if integer(answer["degree"], "answer.degree", 0, degree) != growth:
+        raise Refuted(f"answer.degree: what is proved is {growth}")
+    if answer["verdict"] != ("polynomial" if growth else "bounded"):
+        raise Refuted(f"answer.verdict: doesn't go with the degree {growth}")
+    what = f"grows like t^{growth}" if growth else "stays bounded and doesn't tend to 0"
+    return f"The spectral radius of this {size} x {size} matrix is exactly 1, and ||W^t|| {what}."
+
+
+def common_denominator(
+    W: list[list[tuple[int, int]]], coefficient: int
+) -> tuple[list[list[int]], int]:
+    """V and d with W = V / d; refused where the polynomial of W would be too long."""
+    below, limit = 1, MAX_EXACT_BITS // len(W)
+    for row in W:
+        for _, d in row:
+            below = math.lcm(below, d)
+            if below.bit_length() > limit:
+                raise Malformed("given.W: the common denominator is too long")
+    V = [[n * (below // d) for n, d in row] for row in W]
+    length = max(bits(V), below.bit_length())
+    if length > limit or coefficient > limit or len(W) ** 5 * length**2 > MAX_POWER_WORK:
+        raise Malformed("the numbers are too long for a matrix of this size")
+    return V, below
+
+
 CHECKS: dict[str, Callable[[Any, Any, Any], str]] = {
     "automaton.lstm": check_automaton,
     "beam.map": check_beam_map,
@@ -1537,6 +1970,8 @@ CHECKS: dict[str, Callable[[Any, Any, Any], str]] = {
     "neuron.inseparable": check_inseparable,
     "neuron.network": check_network,
     "neuron.separable": check_separable,
+    "recurrence.exact": check_exact,
+    "recurrence.spectrum": check_spectrum,
 }
 
 
