@@ -1,14 +1,14 @@
 """How fast is decoding? Against `transformers` on the same weights, and where a step's time goes.
 
     python benchmarks/decoding.py greedy RUN    sentences/s of a Pig Latin run, both in turns
-    python benchmarks/decoding.py beams RUN     the same with beams of 5, steps and rows of the model
+    python benchmarks/decoding.py beams RUN     the same with beams of 5; the model's steps and rows
     python benchmarks/decoding.py smollm RUN    SmolLM2-135M, beams of 1 and 4, a prompt at a time
     python benchmarks/decoding.py outside       milliseconds of a step outside the model
 
 RUN is the folder of a run of `unrolled train piglatin`, or of `unrolled import smollm2`. Limits,
 written down before optimising: a step of the Pig Latin model is 0.2 M weights, 0.4 MFLOP a row,
-which at 100 GFLOP/s (one core) is 1.3 ms for 320 rows; reordering all of a cache of 40 columns moves
-2 × 26 MB there and back, 10 ms at 10 GB/s. A step of SmolLM2 reads 540 MB of weights in float32:
+which at 100 GFLOP/s (one core) is 1.3 ms for 320 rows; reordering all of a cache of 40 columns
+moves 2 × 26 MB there and back, 10 ms at 10 GB/s. A step of SmolLM2 reads 540 MB of weights in float32:
 16 ms at 34 GB/s, whatever the number of beams.
 """
 
@@ -216,62 +216,58 @@ PROMPTS = (
 def smollm(run: Path, rounds: int = 3, length: int = 32) -> None:
     """SmolLM2-135M (`unrolled import smollm2 --out RUN`), float32, a prompt at a time."""
     job, model = open_run(run)
-    job_: Any = job
     theirs = opened_by_transformers(model)
-    end = job.tokenizer.end_id
     prompts = [job.tokenizer.encode(prompt) for prompt in PROMPTS]
-    for size in (1, 4):
-        answers: dict[str, list[list[int]]] = {}
-        steps: dict[str, int] = {}
+    for size in (1, BEAMS - 1):
+        compare_on_prompts(job, model, theirs, prompts, size, length, rounds)
 
-        def unrolled(name: str, size: int = size, **options: Any) -> Callable[[], float]:
-            def work() -> float:
-                found = []
-                steps[name] = 0
-                for prompt in prompts:
-                    scorer = job_.scorer(model, length)
-                    (one,) = beam_search(
-                        scorer, [prompt], beam_size=size, max_length=length, **options
-                    )
-                    found.append(one.hypotheses[0].tokens if one.hypotheses else [])
-                    steps[name] += one.steps
-                answers[name] = found
-                return steps[name]
 
-            return work
+def compare_on_prompts(
+    job: Any, model: Any, theirs: Any, prompts: list[list[int]], size: int, length: int, rounds: int
+) -> None:
+    """Steps a second of both libraries by the same rule, and whether the tokens are the same."""
+    answers: dict[str, list[list[int]]] = {}
 
-        def transformers(size: int = size) -> float:
-            found = []
-            for prompt in prompts:
-                out = theirs.generate(
-                    torch.tensor([prompt]),
-                    attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-                    max_new_tokens=length,
-                    num_beams=size,
-                    do_sample=False,
-                    length_penalty=1.0,
-                    eos_token_id=end,
-                    pad_token_id=0,
-                )
-                found.append(out[0, len(prompt) :].tolist())
-            answers["transformers"] = found
-            return length * len(prompts)
+    def unrolled() -> float:
+        scorer, found, steps = job.scorer(model, length), [], 0
+        for prompt in prompts:
+            (one,) = beam_search(
+                scorer,
+                [prompt],
+                beam_size=size,
+                max_length=length,
+                stop="hf:false",
+                objective="length-normalised:1",
+            )
+            found.append(one.hypotheses[0].tokens)
+            steps += one.steps
+        answers["unrolled"] = found
+        return steps
 
-        rule = {"stop": "hf:false", "objective": "length-normalised:1"}
-        contenders = {
-            "unrolled, its rule": unrolled("unrolled, its rule", **rule),
-            "transformers": transformers,
-        }
-        rates = interleaved(contenders, rounds=rounds)
-        print(f"\nSmolLM2-135M, {length} new tokens, beams {size} (steps/s, {rounds} rounds)")
-        first = median(rates["transformers"])
-        for name, values in rates.items():
-            print(f"  {name:<28} {spread(values):>20} steps/s   {median(values) / first:.2f} ×")
-        same = sum(
-            a == b[: len(a)]
-            for a, b in zip(answers["unrolled, its rule"], answers["transformers"], strict=True)
-        )
-        print(f"  the same tokens: {same} of {len(prompts)}")
+    def transformers() -> float:
+        found = []
+        for prompt in prompts:
+            out = theirs.generate(
+                torch.tensor([prompt]),
+                attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+                max_new_tokens=length,
+                num_beams=size,
+                do_sample=False,
+                length_penalty=1.0,
+                eos_token_id=job.tokenizer.end_id,
+                pad_token_id=0,
+            )
+            found.append(out[0, len(prompt) :].tolist())
+        answers["transformers"] = found
+        return sum(map(len, found))
+
+    rates = interleaved({"unrolled": unrolled, "transformers": transformers}, rounds=rounds)
+    print(f"\nSmolLM2-135M, {length} new tokens, beams of {size} (steps/s, {rounds} rounds)")
+    first = median(rates["transformers"])
+    for name, values in rates.items():
+        print(f"  {name:<28} {spread(values):>20} steps/s   {median(values) / first:.2f} ×")
+    pairs = zip(answers["unrolled"], answers["transformers"], strict=True)
+    print(f"  the same tokens: {sum(a == b for a, b in pairs)} of {len(prompts)}")
 
 
 @torch.no_grad()
