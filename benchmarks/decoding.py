@@ -8,8 +8,8 @@
 RUN is the folder of a run of `unrolled train piglatin`, or of `unrolled import smollm2`. Limits,
 written down before optimising: a step of the Pig Latin model is 0.2 M weights, 0.4 MFLOP a row,
 which at 100 GFLOP/s (one core) is 1.3 ms for 320 rows; reordering all of a cache of 40 columns
-moves 2 × 26 MB there and back, 10 ms at 10 GB/s. A step of SmolLM2 reads 540 MB of weights in float32:
-16 ms at 34 GB/s, whatever the number of beams.
+moves 2 × 26 MB there and back, 10 ms at 10 GB/s. A step of SmolLM2 reads 540 MB of weights in
+float32: 16 ms at 34 GB/s, whatever the number of beams.
 """
 
 from __future__ import annotations
