@@ -1,0 +1,424 @@
+"""`unrolled scaling`: train a sweep, fit a law to it, split a budget by it, draw it."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
+from rich.table import Table
+
+from unrolled.cli.command import Command
+from unrolled.cli.output import print_json, progress, show
+from unrolled.errors import BadInput
+from unrolled.scaling import (
+    PUBLISHED,
+    Decoder,
+    Fit,
+    Published,
+    Runs,
+    allocate,
+    find_law,
+    read_runs,
+    side_by_side,
+    sweep,
+)
+from unrolled.scaling import fit as fit_law
+from unrolled.scaling.allocate import Allocation
+from unrolled.scaling.sensitivity import deltas, extrapolate, influences
+from unrolled.scaling.sweep import RUNS
+from unrolled.tasks.sweeping import Recipe, grid, train_sized
+
+
+@dataclass(frozen=True)
+class Sweep(Command):
+    """Train decoders of several sizes on several budgets of compute; a row each in OUT/runs.csv.
+
+    Each size gets the tokens D = C / 6 N of each budget C. Stopped, it goes on where it was when
+    the same command is given again; with more sizes or budgets it trains those that are missing.
+    """
+
+    name: ClassVar[str] = "scaling sweep"
+    example: ClassVar[str] = (
+        "unrolled scaling sweep runs/sweep --sizes 16x2 32x3 64x4 --flops 2.5e11 5e11 1e12"
+    )
+
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """Folder of the sweep."""
+    sizes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="HxL ...")] = (
+        *("16x2", "32x1", "32x3", "48x3", "64x4", "96x4", "128x4"),
+    )
+    """Widths and numbers of layers."""
+    flops: Annotated[tuple[float, ...], tyro.conf.arg(metavar="C ...")] = (
+        *(2.5e11, 5e11, 1e12, 2e12, 4e12),
+    )
+    """Budgets of compute, in FLOPs, 6 N D with N the embedding included."""
+    min_tokens: float = 1.5e5
+    """Pairs of size and budget that call for fewer tokens are left out."""
+    max_tokens: float = 1.2e7
+    """Those that call for more, too."""
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
+    jobs: int = 1
+    """Runs trained at once."""
+    backend: str = "loky"
+    """What joblib hands the runs out by: loky (processes), threading, ray or dask."""
+    json: bool = False
+    """Print {"table", "runs"} as JSON."""
+
+    def run(self) -> int:
+        """Train what is missing, and say what to do with the table."""
+        if self.jobs < 1:
+            raise BadInput(f"--jobs is 1 or more, not {self.jobs}")
+        limits = {"min_tokens": self.min_tokens, "max_tokens": self.max_tokens}
+        runs = grid([size(word) for word in self.sizes], self.flops, self.recipe, **limits)
+
+        def tell(done: int, total: int) -> None:
+            print(f"{done} of {total} runs are trained", file=sys.stderr)
+
+        rows = sweep(
+            runs, train_sized, self.out, jobs=self.jobs, backend=self.backend, progress=tell
+        )
+        table = self.out / RUNS
+        if self.json:
+            print_json({"table": str(table), "runs": rows})
+            return 0
+        print(f"{table}: {len(rows)} runs\n\nnext: unrolled scaling fit {table}")
+        return 0
+
+
+def size(word: str) -> tuple[int, int]:
+    """Width and layers of "64x4"."""
+    width, _, layers = word.partition("x")
+    if not (width.isdigit() and layers.isdigit() and int(width) and int(layers)):
+        raise BadInput(f"a size is width x layers, as 64x4, not {word!r}")
+    return int(width), int(layers)
+
+
+@dataclass(frozen=True)
+class Fitting(Command):
+    """What `fit`, `allocate` and `plot` have in common: runs, a law, and how it is fitted."""
+
+    law: str = "hoffmann"
+    """The law: hoffmann, kaplan-n, kaplan-d, kaplan-c, kaplan-nd, muennighoff, pearce-song."""
+    delta: float = 1e-3
+    """Where the Huber loss of the log residuals turns from a square into an absolute value."""
+    bootstraps: int = 1000
+    """Bootstrap samples behind the intervals; 0: none."""
+    seed: int = 0
+    """Of the bootstrap."""
+    columns: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=COLUMN ...")] = ()
+    """Columns that are called otherwise, as in parameters=n_params loss=val_loss."""
+    without_embeddings: bool = False
+    """Count N without the column embedding_parameters."""
+
+    def runs(self, path: Path) -> Runs:
+        """The table's runs, N counted as asked."""
+        names = dict(word.partition("=")[::2] for word in self.columns)
+        runs = read_runs(path, names)
+        return runs.without_embeddings() if self.without_embeddings else runs
+
+    def fitted(self, path: Path) -> Fit:
+        """The law fitted to the table."""
+        if self.bootstraps < 0:
+            raise BadInput(f"--bootstraps is 0 or more, not {self.bootstraps}")
+        with progress("bootstrap") as tell:
+            return fit_law(
+                find_law(self.law),
+                self.runs(path),
+                delta=self.delta,
+                bootstraps=self.bootstraps,
+                seed=self.seed,
+                progress=tell,
+            )
+
+
+@dataclass(frozen=True)
+class FitLaw(Fitting):
+    """Fit a law to a table of runs, and say how far to believe it.
+
+    The table has a header and the columns parameters, tokens, loss.
+    """
+
+    name: ClassVar[str] = "scaling fit"
+    example: ClassVar[str] = "unrolled scaling fit runs.csv --law hoffmann --receipt fit.json"
+
+    table: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUNS")] = Path(RUNS)
+    """The table of runs (.csv)."""
+    flops: Annotated[tuple[float, ...], tyro.conf.arg(metavar="C ...")] = ()
+    """Budgets whose allocation is stated too, and proved in the receipt."""
+    approaches: bool = False
+    """Show Hoffmann's three approaches side by side."""
+    curves: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Table of points on the way (curves.csv of a sweep), for the first approach."""
+    sensitivity: bool = False
+    """Show what other deltas, single runs and the largest runs do to the fit."""
+    receipt: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write the receipt here; `unrolled check` verifies it."""
+    json: bool = False
+    """Print {"parameters", "intervals", "objective", "starts", ...} as JSON."""
+
+    def run(self) -> int:
+        """Print the fit."""
+        if (self.approaches or self.sensitivity) and self.law != "hoffmann":
+            raise BadInput("--approaches and --sensitivity are for the law hoffmann")
+        found = self.fitted(self.table)
+        answers = [allocate(found, budget) for budget in self.flops]
+        receipt = found.receipt(self.flops) if self.receipt is not None else None
+        if receipt is not None and self.receipt is not None:
+            receipt.save(self.receipt)
+        if self.json:
+            print_json(self.document(found, answers))
+            return 0
+        describe_fit(found)
+        for answer in answers:
+            print()
+            describe_allocation(answer)
+        if self.approaches:
+            self.show_approaches(found)
+        if self.sensitivity:
+            show_sensitivity(found)
+        if receipt is not None:
+            print(f"\nProved: {receipt.claim}\n\nreceipt written to {self.receipt}")
+        return 0
+
+    def document(self, found: Fit, answers: list[Allocation]) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "law": found.law.name,
+            "delta": found.delta,
+            "runs": len(found.runs),
+            "parameters": found.parameters,
+            "intervals": found.intervals() if self.bootstraps else {},
+            "objective": found.objective,
+            "starts": found.starts,
+            "reached": found.reached,
+            "allocation": [asdict(answer) for answer in answers],
+        }
+
+    def show_approaches(self, found: Fit) -> None:
+        """Hoffmann's three."""
+        if not self.bootstraps:
+            raise BadInput("--approaches needs bootstrap samples: leave out --bootstraps 0")
+        curves = None if self.curves is None else read_runs(self.curves)
+        table = Table("N ~ C^a by", box=None, pad_edge=False)
+        for title in ("a", "95 %", "budgets"):
+            table.add_column(title, justify="right")
+        reasons = []
+        for answer in side_by_side(found, curves):
+            if isinstance(answer, str):
+                reasons.append(answer)
+                continue
+            low, high = answer.interval
+            count = str(len(answer.compute))
+            table.add_row(answer.name, f"{answer.exponent:.3f}", f"{low:.3f} .. {high:.3f}", count)
+        print()
+        show(table)
+        for reason in reasons:
+            print(f"no {reason}")
+
+
+@dataclass(frozen=True)
+class Allocate(Fitting):
+    """Say how large a model to train on how many tokens for a budget of compute.
+
+    By a fit to a table of runs, or by constants that have been published: hoffmann, besiroglu,
+    muennighoff, kaplan-nd, pearce-song.
+    """
+
+    name: ClassVar[str] = "scaling allocate"
+    example: ClassVar[str] = "unrolled scaling allocate besiroglu 5.76e23"
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUNS|NAME")] = ""
+    """A table of runs (.csv), or the name of published constants."""
+    budget: Annotated[float, tyro.conf.Positional, tyro.conf.arg(metavar="FLOPS")] = 0.0
+    """FLOPs of the whole training."""
+    parameters: float | None = None
+    """N, where it is given: by what inference may cost."""
+    tokens: float | None = None
+    """D, where it is given: by what data there is."""
+    unique_tokens: float | None = None
+    """Different tokens there are, for the law muennighoff."""
+    exact: bool = False
+    """Count FLOPs exactly (attention, head, embedding) for the three options below, not as 6 N D."""
+    vocab_size: int = 1024
+    """Size of the vocabulary."""
+    row_length: int = 128
+    """Positions of a row."""
+    aspect_ratio: float = 32.0
+    """Width over number of layers."""
+    json: bool = False
+    """Print the answer as JSON."""
+
+    def run(self) -> int:
+        """Print the answer."""
+        if self.vocab_size < 1 or self.row_length < 1 or not self.aspect_ratio > 0:
+            raise BadInput("--vocab-size, --row-length and --aspect-ratio have to be positive")
+        shape = Decoder(self.vocab_size, self.row_length, self.aspect_ratio)
+        answer = allocate(
+            self.constants(),
+            self.budget,
+            parameters=self.parameters,
+            tokens=self.tokens,
+            unique_tokens=self.unique_tokens,
+            cost=shape if self.exact else None,
+        )
+        if self.json:
+            print_json({**asdict(answer), "tokens_per_parameter": answer.tokens_per_parameter})
+            return 0
+        describe_allocation(answer)
+        return 0
+
+    def constants(self) -> Fit | Published:
+        """A fit to the table, or what has been published."""
+        if self.source in PUBLISHED:
+            return PUBLISHED[self.source]
+        if not Path(self.source).suffix:
+            raise BadInput(
+                f"expected a table of runs (.csv) or one of {', '.join(PUBLISHED)}; got "
+                f"{self.source!r}"
+            )
+        return self.fitted(Path(self.source))
+
+
+@dataclass(frozen=True)
+class Plot(Fitting):
+    """Draw runs with their fitted law: loss against compute, isoFLOP curves, residuals."""
+
+    name: ClassVar[str] = "scaling plot"
+    example: ClassVar[str] = "unrolled scaling plot runs.csv --out scaling.svg --kind loss"
+
+    table: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUNS")] = Path(RUNS)
+    """The table of runs (.csv)."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("scaling.svg")
+    """The picture (.png or .svg)."""
+    kind: Literal["loss", "isoflop", "residuals", "all"] = "all"
+    """What to draw."""
+    json: bool = False
+    """Print {"picture", "parameters"} as JSON."""
+
+    def run(self) -> int:
+        """Draw."""
+        from unrolled.scaling.draw import draw  # matplotlib is slow to import
+
+        found = self.fitted(self.table)
+        draw(found, self.out, self.kind)
+        if self.json:
+            print_json({"picture": str(self.out), "parameters": found.parameters})
+        else:
+            print(f"picture written to {self.out}")
+        return 0
+
+
+WAYS: dict[str, type[Command]] = {
+    "sweep": Sweep,
+    "fit": FitLaw,
+    "allocate": Allocate,
+    "plot": Plot,
+}
+
+
+@dataclass(frozen=True)
+class Scaling(Command):
+    """Scaling laws: train a sweep, fit a law to it, split a budget by it, draw it."""
+
+    name: ClassVar[str] = "scaling"
+    example: ClassVar[str] = FitLaw.example
+
+    @classmethod
+    def main(cls, arguments: Sequence[str]) -> int:
+        """The first word says what to do."""
+        if not arguments or arguments[0] in ("-h", "--help"):
+            rows = [
+                f"  {word:<9} {(way.__doc__ or '').splitlines()[0]}" for word, way in WAYS.items()
+            ]
+            text = "usage: unrolled scaling {sweep,fit,allocate,plot} [options]\n\n" + "\n".join(
+                rows
+            )
+            print(f"{text}\n\nExample: {cls.example}", file=sys.stdout if arguments else sys.stderr)
+            return 0 if arguments else 2
+        word = arguments[0]
+        if word not in WAYS:
+            close = difflib.get_close_matches(word, WAYS, n=1)
+            raise BadInput(
+                f"{word!r} is none of {', '.join(WAYS)}"
+                + (f": did you mean {close[0]}?" if close else "")
+            )
+        return WAYS[word].main(arguments[1:])
+
+
+def describe_fit(found: Fit) -> None:
+    """The constants with their intervals, and what is to be known of the fit."""
+    print(f"{found.law.formula}\n")
+    table = Table("", box=None, pad_edge=False)
+    table.add_column("fitted", justify="right")
+    ranges = found.intervals() if found.samples is not None else {}
+    if ranges:
+        table.add_column("95 %", justify="right")
+    table.add_column("unit")
+    for (name, value), unit in zip(found.parameters.items(), found.law.units, strict=True):
+        between = [" .. ".join(f"{end:.4g}" for end in ranges[name])] if ranges else []
+        table.add_row(name, f"{value:.4g}", *between, "" if unit == "1" else unit)
+    show(table)
+    typical = 100 * float(abs(found.residuals).mean())
+    print(
+        f"\n{len(found.runs)} runs; summed Huber loss {found.objective:.6g} at delta "
+        f"{found.delta:g}; residuals of {typical:.2f} % on average\n"
+        f"{found.reached} of {found.starts} starts reached this optimum"
+    )
+    if found.unconverged:
+        print(f"{found.unconverged} bootstrap samples had not come to rest")
+
+
+def describe_allocation(answer: Allocation) -> None:
+    """N, D and the loss, with their intervals and warnings."""
+    rows = {
+        "parameters": answer.parameters,
+        "tokens": answer.tokens,
+        "tokens_per_parameter": answer.tokens_per_parameter,
+        "loss": answer.loss,
+    }
+    table = Table(f"{answer.flops:.4g} FLOPs", box=None, pad_edge=False)
+    table.add_column("", justify="right")
+    if answer.intervals:
+        table.add_column("95 %", justify="right")
+    for name, value in rows.items():
+        ends = answer.intervals.get(name)
+        between = [] if ends is None else [" .. ".join(f"{end:.4g}" for end in ends)]
+        table.add_row(name.replace("_", " "), f"{value:.4g}", *between)
+    if answer.loss > answer.best_loss * (1 + 1e-12):
+        blank = [""] if answer.intervals else []
+        table.add_row("loss of the best split", f"{answer.best_loss:.4g}", *blank)
+    show(table)
+    for warning in answer.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def show_sensitivity(found: Fit) -> None:
+    """Other deltas, the most influential runs, and the largest runs predicted by the others."""
+    budget = float(found.runs.compute.max())
+    table = Table("delta", box=None, pad_edge=False)
+    for title in ("alpha", "beta", f"tokens a parameter at {budget:.3g} FLOPs", "starts"):
+        table.add_column(title, justify="right")
+    for delta, other in deltas(found, budget).items():
+        p = other.parameters
+        ratio = allocate(other, budget).tokens_per_parameter
+        share = f"{other.reached}/{other.starts}"
+        table.add_row(f"{delta:g}", f"{p['alpha']:.3f}", f"{p['beta']:.3f}", f"{ratio:.3g}", share)
+    print()
+    show(table)
+    print("\nleft out, the most influential runs:")
+    for item in influences(found, budget)[:3]:
+        name = found.runs.names[item.run] if found.runs.names else f"run {item.run + 1}"
+        print(
+            f"  {name}: {item.tokens_per_parameter:.3g} tokens a parameter (residual "
+            f"{-100 * item.residual:+.2f} %)"
+        )
+    reach = extrapolate(found)
+    errors = ", ".join(f"{100 * error:+.2f} %" for error in reach.errors)
+    print(
+        f"\nfitted without the {len(reach.left_out)} largest runs, those are predicted by {errors}"
+    )
