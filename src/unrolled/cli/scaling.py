@@ -243,7 +243,7 @@ class Allocate(Fitting):
     unique_tokens: float | None = None
     """Different tokens there are, for the law muennighoff."""
     exact: bool = False
-    """Count FLOPs exactly (attention, head, embedding) for the three options below, not as 6 N D."""
+    """Count FLOPs exactly (attention, head, embedding), by the three options below."""
     vocab_size: int = 1024
     """Size of the vocabulary."""
     row_length: int = 128

@@ -1052,9 +1052,9 @@ def check_scaling_fit(given: Any, answer: Any, evidence: Any) -> str:
         check_allocation(answer["allocation"], p, budgets)
     claim = (
         f"At these parameters the summed Huber loss (delta {float(delta)!r}) of the log residuals "
-        f"of the law {law} on {counted(len(runs), 'run')} is the stated objective to 1 part in 10^9, "
-        "and no slope of it is above 10^-6 of the runs' pulls: a stationary point, not shown to be "
-        "the least"
+        f"of the law {law} on {counted(len(runs), 'run')} is the stated objective to 1 part in "
+        "10^9, and no slope of it is above 10^-6 of the runs' pulls: a stationary point, not shown "
+        "to be the least"
     )
     if budgets:
         claim += (

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from unrolled.scaling.law import Array, Inputs, Law
+from unrolled.scaling.law import Array, Expansion, Inputs, Law
 
 
 @dataclass(frozen=True)
@@ -65,27 +65,13 @@ class Hoffmann(Law):
     def curvature(self, phi: Array, inputs: Inputs, weights: Array) -> Array:
         """Of a logarithm of a sum of exponentials: the covariance of the terms' slopes."""
         _, size, data, n, d = self._shares(phi, inputs)
-        floor = 1 - size - data
-        result = np.empty((*phi.shape, 5))
-        for i, j, value in (
-            (0, 0, floor * (1 - floor)),
-            (0, 1, -floor * size),
-            (0, 2, -floor * data),
-            (0, 3, floor * size * n),
-            (0, 4, floor * data * d),
-            (1, 1, size * (1 - size)),
-            (1, 2, -size * data),
-            (1, 3, -size * (1 - size) * n),
-            (1, 4, size * data * d),
-            (2, 2, data * (1 - data)),
-            (2, 3, size * data * n),
-            (2, 4, -data * (1 - data) * d),
-            (3, 3, size * (1 - size) * n * n),
-            (3, 4, -size * data * n * d),
-            (4, 4, data * (1 - data) * d * d),
-        ):
-            result[..., i, j] = result[..., j, i] = (value * weights).sum(-1)
-        return result
+        return curvature(size, data, n, d, weights)
+
+    def expand(self, phi: Array, inputs: Inputs) -> Expansion:
+        """All three at once: the shares are most of the work."""
+        log_loss, size, data, n, d = self._shares(phi, inputs)
+        slopes = np.stack([1 - size - data, size, data, -size * n, -data * d], -2)
+        return Expansion(log_loss, slopes, lambda weights: curvature(size, data, n, d, weights))
 
     def to_working(self, theta: Array, inputs: Inputs) -> Array:
         """From (E, A, B, alpha, beta)."""
@@ -150,6 +136,28 @@ LEAST = -700.0
 """The logarithm of the smallest floor: one that has vanished stays a number above 0."""
 EXPONENTS = np.geomspace(0.05, 2.5, 16)
 """Exponents that a fit begins with: of size, and of data."""
+
+
+def curvature(size: Array, data: Array, n: Array, d: Array, weights: Array) -> Array:
+    """Sums over runs of the weighted second derivatives, from the shares s and t of two terms.
+
+    Every entry is a sum of s, t, s^2, st or t^2 times powers of the logarithms n and d, shape
+    (runs,), so a few products of matrices give them all.
+    """
+    one = np.ones_like(n)
+    by_n, by_d = np.stack([one, n, n * n], 1), np.stack([one, d, d * d], 1)
+    first, second = weights * size, weights * data
+    s, t, both = first - first * size, second - second * data, first * data
+    (s0, s1, s2), (t0, t1, t2) = np.moveaxis(s @ by_n, -1, 0), np.moveaxis(t @ by_d, -1, 0)
+    b0, bn, bd, bnd = np.moveaxis(both @ np.stack([one, n, d, n * d], 1), -1, 0)
+    rows = [
+        [s0 + t0 - 2 * b0, b0 - s0, b0 - t0, s1 - bn, t1 - bd],
+        [b0 - s0, s0, -b0, -s1, bd],
+        [b0 - t0, -b0, t0, bn, -t1],
+        [s1 - bn, -s1, bn, s2, -bnd],
+        [t1 - bd, bd, -t1, -bnd, t2],
+    ]
+    return np.stack([np.stack(row, -1) for row in rows], -2)
 
 
 @dataclass(frozen=True)
@@ -221,6 +229,10 @@ class Muennighoff(Hoffmann):
     def curvature(self, phi: Array, inputs: Inputs, weights: Array) -> Array:
         """By differences of the slopes."""
         return Law.curvature(self, phi, inputs, weights)
+
+    def expand(self, phi: Array, inputs: Inputs) -> Expansion:
+        """One by one."""
+        return Law.expand(self, phi, inputs)
 
     def to_working(self, theta: Array, inputs: Inputs) -> Array:
         """From (E, A, B, alpha, beta, R_D*, R_N*)."""

@@ -14,7 +14,7 @@ a fit is well conditioned. Derivatives are analytic throughout.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -33,6 +33,15 @@ class Inputs(NamedTuple):
 
     columns: tuple[Array, ...]
     centres: tuple[float, ...]
+
+
+class Expansion(NamedTuple):
+    """A law to the second order around working coordinates."""
+
+    log_loss: Array
+    slopes: Array
+    curvature: Callable[[Array], Array]
+    """As `Law.curvature`, of weights."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +118,11 @@ class Law(ABC):
             difference = self.slopes(phi + move, inputs) - self.slopes(phi - move, inputs)
             rows.append(np.einsum("...pn,...n->...p", difference, weights) / (2 * step))
         return np.stack(rows, axis=-2)
+
+    def expand(self, phi: Array, inputs: Inputs) -> Expansion:
+        """Log L and its slopes and curvature at once."""
+        log_loss, slopes = self.log_loss(phi, inputs), self.slopes(phi, inputs)
+        return Expansion(log_loss, slopes, lambda weights: self.curvature(phi, inputs, weights))
 
     @abstractmethod
     def to_working(self, theta: Array, inputs: Inputs) -> Array:

@@ -114,15 +114,15 @@ def derivatives(
     law: Law, inputs: Inputs, log_y: Array, phi: Array, delta: float, counts: Array
 ) -> tuple[Array, Array, Array, Array]:
     """Gradient, Newton's matrix, the majorising one, and the gradient as a share of the pulls."""
-    residual = law.log_loss(phi, inputs) - log_y
-    slopes = law.slopes(phi, inputs)
+    here = law.expand(phi, inputs)
+    residual, slopes = here.log_loss - log_y, here.slopes
     pull = counts * np.clip(residual, -delta, delta)
     size = np.abs(residual)
     inside = counts * (size < delta)
     bound = counts * (delta / np.maximum(size, delta))
     turned = np.swapaxes(slopes, -1, -2)
     gradient = (slopes @ pull[..., None])[..., 0]
-    newton = (slopes * inside[..., None, :]) @ turned + law.curvature(phi, inputs, pull)
+    newton = (slopes * inside[..., None, :]) @ turned + here.curvature(pull)
     major = (slopes * bound[..., None, :]) @ turned
     p = phi.shape[-1]
     floor = 1e-12 * np.einsum("sii->s", major) + 1e-300
