@@ -157,8 +157,9 @@ def fit(
     if reached < least_reached * starts:
         raise WorkFailed(
             f"only {reached} of {starts} starts reached the best optimum "
-            f"({100 * least_reached:g} % are asked for): the runs hardly determine this law; give more of them, over a "
-            "wider range of sizes and tokens, or fit a law with fewer parameters"
+            f"({100 * least_reached:g} % are asked for): the runs hardly determine this law; give "
+            "more of them, over a wider range of sizes and tokens, or fit a law with fewer "
+            "parameters"
         )
     found = Fit(
         law,
