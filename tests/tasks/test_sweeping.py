@@ -18,24 +18,7 @@ SIZES = [(16, 1), (16, 2), (32, 1)]
 @pytest.fixture
 def recipe(tmp_path):
     text = tmp_path / "text.txt"
-    words = [
-        "the",
-        "quick",
-        "brown",
-        "fox",
-        "jumps",
-        "over",
-        "the",
-        "lazy",
-        "dog",
-        "and",
-        "runs",
-        "away",
-        "into",
-        "the",
-        "dark",
-        "wood",
-    ]
+    words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "runs"]
     lines = (" ".join(words[(i * k) % len(words)] for k in range(1, 30)) for i in range(200))
     text.write_text("\n".join(lines))
     return Recipe(corpus=str(text), vocab_size=280, row_length=16, tokens_per_batch=64)

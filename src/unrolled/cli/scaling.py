@@ -29,6 +29,7 @@ from unrolled.scaling import (
 )
 from unrolled.scaling import fit as fit_law
 from unrolled.scaling.allocate import Allocation
+from unrolled.scaling.runs import SHIPPED
 from unrolled.scaling.sensitivity import deltas, extrapolate, influences
 from unrolled.scaling.sweep import RUNS
 from unrolled.tasks.sweeping import Recipe, grid, train_sized
@@ -140,7 +141,8 @@ class Fitting(Command):
 class FitLaw(Fitting):
     """Fit a law to a table of runs, and say how far to believe it.
 
-    The table has a header and the columns parameters, tokens, loss.
+    The table has a header and the columns parameters, tokens, loss; `shipped` is the sweep that
+    comes with the package.
     """
 
     name: ClassVar[str] = "scaling fit"
@@ -276,7 +278,7 @@ class Allocate(Fitting):
         """A fit to the table, or what has been published."""
         if self.source in PUBLISHED:
             return PUBLISHED[self.source]
-        if not Path(self.source).suffix:
+        if not Path(self.source).suffix and self.source not in SHIPPED:
             raise BadInput(
                 f"expected a table of runs (.csv) or one of {', '.join(PUBLISHED)}; got "
                 f"{self.source!r}"

@@ -111,6 +111,7 @@ def residuals(axes: Any, fitted: Fit) -> None:
         linewidths=0,
     )
     axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     axes.set_xlabel("training compute 6 N D, FLOPs")
     axes.set_ylabel("measured over fitted loss, % (log)")
     bar(axes, runs.parameters)
@@ -149,8 +150,10 @@ def logarithmic(axes: Any, x: str, y: str) -> None:
     """Both axes logarithmic, plain numbers on the second."""
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        which(mpl.ticker.FormatStrFormatter("%.3g"))
+    axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=np.arange(1, 10, 0.5).tolist()))
+    axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+    axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%.3g"))
+    axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     axes.tick_params(axis="y", which="both", labelsize=8)
     axes.set_xlabel(x)
     axes.set_ylabel(y)

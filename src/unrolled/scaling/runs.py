@@ -19,6 +19,11 @@ from unrolled.errors import BadInput
 
 Array = NDArray[np.float64]
 COLUMNS = ("parameters", "tokens", "loss")
+SHIPPED = {
+    "shipped": Path(__file__).with_name("shipped.csv"),
+    "shipped-curves": Path(__file__).with_name("shipped-curves.csv"),
+}
+"""Tables that come with the package: a sweep of small decoders (docs/scaling.md)."""
 OPTIONAL = ("unique_tokens", "embedding_parameters", "run")
 
 
@@ -102,13 +107,13 @@ def read_runs(path: str | Path, names: Mapping[str, str] | None = None) -> Runs:
     """Runs from a table of comma-separated values with a header.
 
     Args:
-        path: the table.
+        path: the table, or "shipped" for the sweep that comes with the package.
         names: for columns that are called otherwise: {"parameters": "n_params"}.
 
     Raises:
         BadInput: no table, a missing column, another separator, a value that is no positive number.
     """
-    path, names = Path(path), dict(names or {})
+    path, names = SHIPPED.get(str(path), Path(path)), dict(names or {})
     for name in names:
         if name not in COLUMNS + OPTIONAL:
             raise BadInput(f"{name!r} is none of the columns {', '.join(COLUMNS + OPTIONAL)}")

@@ -20,6 +20,8 @@ from unrolled.scaling.fit import silent
 
 FORMAT = 1
 """The number in the column `format` of a table this version writes."""
+OWN = ("loky", "threading")
+"""Backends of joblib itself, on this machine."""
 RUNS, CURVES = "runs.csv", "curves.csv"
 Row = Mapping[str, int | float | str]
 
@@ -123,8 +125,16 @@ def trained(
     import joblib
 
     with cluster(backend, jobs):
-        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-        yield from parallel(joblib.delayed(attempt)(train, run, folder) for run in runs)
+        if backend in OWN:
+            parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+            yield from parallel(joblib.delayed(attempt)(train, run, folder) for run in runs)
+            return
+        # A cluster's backend gives its answers all at once, so it is asked for a few at a time:
+        # rows are then never far behind the runs. Neighbours in a grid cost about the same.
+        parallel = joblib.Parallel(n_jobs=jobs, batch_size=1)
+        for begin in range(0, len(runs), jobs):
+            wave = runs[begin : begin + jobs]
+            yield from parallel(joblib.delayed(attempt)(train, run, folder) for run in wave)
 
 
 def attempt(train: Callable[[R, Path], Trained], run: R, folder: Path) -> tuple[str, Trained | str]:
@@ -139,7 +149,7 @@ def cluster(backend: str, jobs: int) -> Any:
     """The context in which joblib hands out work. Raises `BadInput` for a backend there isn't."""
     import joblib
 
-    if backend == "threading" or backend == "loky":
+    if backend in OWN:
         # One thread a worker: small models lose more than they gain by a second one.
         inner = {"inner_max_num_threads": 1} if backend == "loky" else {}
         return joblib.parallel_config(backend=backend, n_jobs=jobs, **inner)
