@@ -34,6 +34,16 @@ def test_names_can_be_mapped(tmp_path):
     assert read(tmp_path, text, names).loss.tolist() == [3.5]
 
 
+def test_the_shipped_sweep_is_what_the_page_says():
+    runs, curves = read_runs("shipped"), read_runs("shipped-curves")
+    assert len(runs) == len(set(runs.names)) == 29
+    assert 1e4 <= runs.parameters.min() < runs.parameters.max() <= 1e6
+    budgets = 2.5e11 * 2 ** np.round(np.log2(runs.compute / 2.5e11))
+    assert sorted(set(budgets)) == [2.5e11, 5e11, 1e12, 2e12, 4e12]
+    assert np.abs(runs.compute / budgets - 1).max() < 0.005
+    assert set(curves.names) == set(runs.names)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
