@@ -1,19 +1,25 @@
-"""`unrolled scaling`: train a sweep, fit a law to it, split a budget by it, draw it."""
+"""`unrolled scaling`: fit a law to runs, split a budget by it, draw it; `sweep` trains them."""
 
 from __future__ import annotations
 
 import difflib
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
-from rich.table import Table
 
 from unrolled.cli.command import Command
-from unrolled.cli.output import print_json, progress, show
+from unrolled.cli.output import print_json, progress
+from unrolled.cli.scaling_text import (
+    describe_allocation,
+    describe_fit,
+    show_approaches,
+    show_sensitivity,
+)
+from unrolled.cli.sweep import Sweep
 from unrolled.errors import BadInput
 from unrolled.scaling import (
     PUBLISHED,
@@ -24,79 +30,11 @@ from unrolled.scaling import (
     allocate,
     find_law,
     read_runs,
-    side_by_side,
-    sweep,
 )
 from unrolled.scaling import fit as fit_law
 from unrolled.scaling.allocate import Allocation
 from unrolled.scaling.runs import SHIPPED
-from unrolled.scaling.sensitivity import deltas, extrapolate, influences
 from unrolled.scaling.sweep import RUNS
-from unrolled.tasks.sweeping import Recipe, grid, train_sized
-
-
-@dataclass(frozen=True)
-class Sweep(Command):
-    """Train decoders of several sizes on several budgets of compute; a row each in OUT/runs.csv.
-
-    Each size gets the tokens D = C / 6 N of each budget C. Stopped, it goes on where it was when
-    the same command is given again; with more sizes or budgets it trains those that are missing.
-    """
-
-    name: ClassVar[str] = "scaling sweep"
-    example: ClassVar[str] = (
-        "unrolled scaling sweep runs/sweep --sizes 16x2 32x3 64x4 --flops 2.5e11 5e11 1e12"
-    )
-
-    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
-    """Folder of the sweep."""
-    sizes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="HxL ...")] = (
-        *("16x2", "32x1", "32x3", "48x3", "64x4", "96x4", "128x4"),
-    )
-    """Widths and numbers of layers."""
-    flops: Annotated[tuple[float, ...], tyro.conf.arg(metavar="C ...")] = (
-        *(2.5e11, 5e11, 1e12, 2e12, 4e12),
-    )
-    """Budgets of compute, in FLOPs, 6 N D with N the embedding included."""
-    min_tokens: float = 1.5e5
-    """Pairs of size and budget that call for fewer tokens are left out."""
-    max_tokens: float = 1.2e7
-    """Those that call for more, too."""
-    recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
-    jobs: int = 1
-    """Runs trained at once."""
-    backend: str = "loky"
-    """What joblib hands the runs out by: loky (processes), threading, ray or dask."""
-    json: bool = False
-    """Print {"table", "runs"} as JSON."""
-
-    def run(self) -> int:
-        """Train what is missing, and say what to do with the table."""
-        if self.jobs < 1:
-            raise BadInput(f"--jobs is 1 or more, not {self.jobs}")
-        limits = {"min_tokens": self.min_tokens, "max_tokens": self.max_tokens}
-        runs = grid([size(word) for word in self.sizes], self.flops, self.recipe, **limits)
-
-        def tell(done: int, total: int) -> None:
-            print(f"{done} of {total} runs are trained", file=sys.stderr)
-
-        rows = sweep(
-            runs, train_sized, self.out, jobs=self.jobs, backend=self.backend, progress=tell
-        )
-        table = self.out / RUNS
-        if self.json:
-            print_json({"table": str(table), "runs": rows})
-            return 0
-        print(f"{table}: {len(rows)} runs\n\nnext: unrolled scaling fit {table}")
-        return 0
-
-
-def size(word: str) -> tuple[int, int]:
-    """Width and layers of "64x4"."""
-    width, _, layers = word.partition("x")
-    if not (width.isdigit() and layers.isdigit() and int(width) and int(layers)):
-        raise BadInput(f"a size is width x layers, as 64x4, not {word!r}")
-    return int(width), int(layers)
 
 
 @dataclass(frozen=True)
@@ -167,6 +105,8 @@ class FitLaw(Fitting):
         """Print the fit."""
         if (self.approaches or self.sensitivity) and self.law != "hoffmann":
             raise BadInput("--approaches and --sensitivity are for the law hoffmann")
+        if self.approaches and not self.bootstraps:
+            raise BadInput("--approaches needs bootstrap samples: leave out --bootstraps 0")
         found = self.fitted(self.table)
         answers = [allocate(found, budget) for budget in self.flops]
         receipt = found.receipt(self.flops) if self.receipt is not None else None
@@ -180,7 +120,7 @@ class FitLaw(Fitting):
             print()
             describe_allocation(answer)
         if self.approaches:
-            self.show_approaches(found)
+            show_approaches(found, None if self.curves is None else read_runs(self.curves))
         if self.sensitivity:
             show_sensitivity(found)
         if receipt is not None:
@@ -200,27 +140,6 @@ class FitLaw(Fitting):
             "reached": found.reached,
             "allocation": [asdict(answer) for answer in answers],
         }
-
-    def show_approaches(self, found: Fit) -> None:
-        """Hoffmann's three."""
-        if not self.bootstraps:
-            raise BadInput("--approaches needs bootstrap samples: leave out --bootstraps 0")
-        curves = None if self.curves is None else read_runs(self.curves)
-        table = Table("N ~ C^a by", box=None, pad_edge=False)
-        for title in ("a", "95 %", "budgets"):
-            table.add_column(title, justify="right")
-        reasons = []
-        for answer in side_by_side(found, curves):
-            if isinstance(answer, str):
-                reasons.append(answer)
-                continue
-            low, high = answer.interval
-            count = str(len(answer.compute))
-            table.add_row(answer.name, f"{answer.exponent:.3f}", f"{low:.3f} .. {high:.3f}", count)
-        print()
-        show(table)
-        for reason in reasons:
-            print(f"no {reason}")
 
 
 @dataclass(frozen=True)
@@ -350,77 +269,3 @@ class Scaling(Command):
                 + (f": did you mean {close[0]}?" if close else "")
             )
         return WAYS[word].main(arguments[1:])
-
-
-def describe_fit(found: Fit) -> None:
-    """The constants with their intervals, and what is to be known of the fit."""
-    print(f"{found.law.formula}\n")
-    table = Table("", box=None, pad_edge=False)
-    table.add_column("fitted", justify="right")
-    ranges = found.intervals() if found.samples is not None else {}
-    if ranges:
-        table.add_column("95 %", justify="right")
-    table.add_column("unit")
-    for (name, value), unit in zip(found.parameters.items(), found.law.units, strict=True):
-        between = [" .. ".join(f"{end:.4g}" for end in ranges[name])] if ranges else []
-        table.add_row(name, f"{value:.4g}", *between, "" if unit == "1" else unit)
-    show(table)
-    typical = 100 * float(abs(found.residuals).mean())
-    print(
-        f"\n{len(found.runs)} runs; summed Huber loss {found.objective:.6g} at delta "
-        f"{found.delta:g}; residuals of {typical:.2f} % on average\n"
-        f"{found.reached} of {found.starts} starts reached this optimum"
-    )
-    if found.unconverged:
-        print(f"{found.unconverged} bootstrap samples had not come to rest")
-
-
-def describe_allocation(answer: Allocation) -> None:
-    """N, D and the loss, with their intervals and warnings."""
-    rows = {
-        "parameters": answer.parameters,
-        "tokens": answer.tokens,
-        "tokens_per_parameter": answer.tokens_per_parameter,
-        "loss": answer.loss,
-    }
-    table = Table(f"{answer.flops:.4g} FLOPs", box=None, pad_edge=False)
-    table.add_column("", justify="right")
-    if answer.intervals:
-        table.add_column("95 %", justify="right")
-    for name, value in rows.items():
-        ends = answer.intervals.get(name)
-        between = [] if ends is None else [" .. ".join(f"{end:.4g}" for end in ends)]
-        table.add_row(name.replace("_", " "), f"{value:.4g}", *between)
-    if answer.loss > answer.best_loss * (1 + 1e-12):
-        blank = [""] if answer.intervals else []
-        table.add_row("loss of the best split", f"{answer.best_loss:.4g}", *blank)
-    show(table)
-    for warning in answer.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-
-
-def show_sensitivity(found: Fit) -> None:
-    """Other deltas, the most influential runs, and the largest runs predicted by the others."""
-    budget = float(found.runs.compute.max())
-    table = Table("delta", box=None, pad_edge=False)
-    for title in ("alpha", "beta", f"tokens a parameter at {budget:.3g} FLOPs", "starts"):
-        table.add_column(title, justify="right")
-    for delta, other in deltas(found, budget).items():
-        p = other.parameters
-        ratio = allocate(other, budget).tokens_per_parameter
-        share = f"{other.reached}/{other.starts}"
-        table.add_row(f"{delta:g}", f"{p['alpha']:.3f}", f"{p['beta']:.3f}", f"{ratio:.3g}", share)
-    print()
-    show(table)
-    print("\nleft out, the most influential runs:")
-    for item in influences(found, budget)[:3]:
-        name = found.runs.names[item.run] if found.runs.names else f"run {item.run + 1}"
-        print(
-            f"  {name}: {item.tokens_per_parameter:.3g} tokens a parameter (residual "
-            f"{-100 * item.residual:+.2f} %)"
-        )
-    reach = extrapolate(found)
-    errors = ", ".join(f"{100 * error:+.2f} %" for error in reach.errors)
-    print(
-        f"\nfitted without the {len(reach.left_out)} largest runs, those are predicted by {errors}"
-    )
