@@ -91,9 +91,8 @@ def main() -> None:
 def report(rounds: int, seconds: dict[str, list[float]], found: dict[str, Fit]) -> None:
     """Medians so far."""
     ours = statistics.median(seconds["fit, 256 starts"])
-    print(
-        f"{f'round {rounds}':32}{'seconds':>9}{'x ours':>8}{'objective':>15}{'reached':>13}{'D / N':>8}"
-    )
+    columns = f"{'seconds':>9}{'x ours':>8}{'objective':>15}{'reached':>13}{'D / N':>8}"
+    print(f"{f'round {rounds}':32}{columns}")
     for name, answer in found.items():
         median = statistics.median(seconds[name])
         ratio = allocate(answer, BUDGET).tokens_per_parameter
