@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import sys
+from typing import Literal
 
 from rich.table import Table
 
 from unrolled.cli.output import show
+from unrolled.errors import BadInput, WorkFailed
 from unrolled.scaling import Fit, Runs, allocate, side_by_side
 from unrolled.scaling.allocate import Allocation
-from unrolled.scaling.sensitivity import deltas, extrapolate, influences
+from unrolled.scaling.sensitivity import deltas, extrapolate, influences, plain_scheme
+
+REDUCTIONS: tuple[tuple[Literal["sum", "mean"], str], ...] = (
+    ("sum", "summed"),
+    ("mean", "averaged"),
+)
+STARTS = 100
+"""Of the optimizer that is compared with."""
 
 
 def describe_fit(found: Fit) -> None:
@@ -72,6 +81,7 @@ def show_sensitivity(found: Fit) -> None:
         table.add_row(f"{delta:g}", f"{p['alpha']:.3f}", f"{p['beta']:.3f}", f"{ratio:.3g}", share)
     print()
     show(table)
+    show_reductions(found, budget)
     print("\nleft out, the most influential runs:")
     for item in influences(found, budget)[:3]:
         name = found.runs.names[item.run] if found.runs.names else f"run {item.run + 1}"
@@ -84,6 +94,21 @@ def show_sensitivity(found: Fit) -> None:
     print(
         f"\nfitted without the {len(reach.left_out)} largest runs, those are predicted by {errors}"
     )
+
+
+def show_reductions(found: Fit, budget: float) -> None:
+    """What an optimizer that stops at a tolerance makes of the sum, and of the mean."""
+    best = found.objective
+    print(f"\nby L-BFGS-B, numerical gradients, {STARTS} starts, SciPy's default tolerance:")
+    for reduction, word in REDUCTIONS:
+        try:
+            other = plain_scheme(found.runs, reduction=reduction, delta=found.delta, starts=STARTS)
+            ratio = allocate(other, budget).tokens_per_parameter
+        except (BadInput, WorkFailed) as error:
+            print(f"  {word}: {error}")
+            continue
+        excess = other.objective / best
+        print(f"  {word}: {ratio:.3g} tokens a parameter, objective {excess:.4f} times the least")
 
 
 def show_approaches(found: Fit, curves: Runs | None) -> None:

@@ -151,8 +151,9 @@ def fit(
     reached, starts = int(same.sum()), len(ends.objective)
     if ends.gradient[best] > CONVERGED and ends.objective[best] > 1e-24 * len(runs):
         raise WorkFailed(
-            f"no start came to rest: the largest slope is {ends.gradient[best]:.1e} of the pulls; "
-            "a larger --delta makes the loss smoother"
+            f"no start came to rest (the largest slope is {ends.gradient[best]:.1e} of the pulls): "
+            "the runs hardly determine this law; give more of them, or fit a law with fewer "
+            "parameters; a larger delta makes the loss smoother, too"
         )
     if reached < least_reached * starts:
         raise WorkFailed(
