@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +101,13 @@ def test_two_at_once_give_the_same_rows(tmp_path, backend):
     one = sweep(RUNS_OF_SIX, train, tmp_path / "one")
     two = sweep(RUNS_OF_SIX, train, tmp_path / "two", jobs=2, backend=backend)
     assert sorted(two, key=lambda row: row["run"]) == one
+
+
+def test_two_at_once_without_joblib_is_refused_with_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "joblib", None)
+    with pytest.raises(BadInput, match=r"needs joblib: pip install 'unrolled\[scaling\]'"):
+        sweep(RUNS_OF_SIX, train, tmp_path, jobs=2)
+    assert len(sweep(RUNS_OF_SIX, train, tmp_path)) == 6
 
 
 def test_a_local_ray_gives_the_same_rows(tmp_path):

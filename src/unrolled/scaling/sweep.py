@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -122,8 +121,12 @@ def trained(
         for run in runs:
             yield attempt(train, run, folder)
         return
-    import joblib
-
+    try:
+        import joblib
+    except ImportError:
+        raise BadInput(
+            "more than one run at a time needs joblib: pip install 'unrolled[scaling]'"
+        ) from None
     with cluster(backend, jobs):
         if backend in OWN:
             parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
@@ -161,16 +164,15 @@ def cluster(backend: str, jobs: int) -> Any:
         elif backend == "dask":
             import distributed
 
-            # Without an address it is a cluster of this machine's own.
-            client = distributed.Client(os.environ.get("DASK_SCHEDULER_ADDRESS"), n_workers=jobs)
-            client.as_current()
+            # Without an address it is a cluster of this machine's own. The client made last counts.
+            address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+            distributed.Client(address) if address else distributed.Client(n_workers=jobs)
         else:
             raise BadInput(f"the backend is loky, threading, ray or dask, not {backend!r}")
     except ImportError as error:
-        raise BadInput(
-            f"the backend {backend} needs {error.name}: pip install 'unrolled[cluster]'"
-        ) from None
-    return joblib.parallel_config(backend=backend, n_jobs=jobs) if jobs else nullcontext()
+        what = "distributed" if backend == "dask" else "'unrolled[cluster]'"
+        raise BadInput(f"the backend {backend} needs {error.name}: pip install {what}") from None
+    return joblib.parallel_config(backend=backend, n_jobs=jobs)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
