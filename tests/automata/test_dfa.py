@@ -191,7 +191,10 @@ def test_repeats_too_long_to_write_out_are_refused_at_once(expression):
         from_regex(expression)
 
 
-@pytest.mark.parametrize("expression", ["(0|1", "*", "0|", "0)", "{2}", "a{3,1}", "(" * 5000])
+@pytest.mark.parametrize(
+    "expression",
+    ["(0|1", "*", "0|", "0)", "{2}", "a{3,1}", "(" * 5000, "[ab", "[]", "[b-a]", "[*]", r"a\*"],
+)
 def test_an_unfinished_expression_is_refused(expression):
     with pytest.raises(BadInput):
         from_regex(expression)

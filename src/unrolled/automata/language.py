@@ -40,6 +40,8 @@ def from_regex(expression: str, alphabet: Iterable[str] = ()) -> DFA:
     >>> from_regex("(0|10*1)*").accepts("0110")
     True
     """
+    if "\\" in expression:
+        raise BadInput(f"a symbol of an expression is none of {OPERATORS}; leave out the backslash")
     plain = re.sub(r"\{[0-9, ]*\}", "", expression)
     if written_out(expression) > MAX_LETTERS:
         raise BadInput(
@@ -70,15 +72,18 @@ def from_regex(expression: str, alphabet: Iterable[str] = ()) -> DFA:
 
 
 def letters_of(inside: str) -> str:
-    """The letters between [ and ], a-c written out."""
-    inside = inside.removeprefix("^")
-    return re.sub(
-        "(.)-(.)",
-        lambda ends: "".join(
-            map(chr, range(ord(ends[1]), min(ord(ends[2]), ord(ends[1]) + 255) + 1))
-        ),
-        inside,
-    )
+    """The letters between [ and ], a-c written out; raises `BadInput` for c-a and for operators."""
+
+    def between(ends: re.Match[str]) -> str:
+        low, high = ord(ends[1]), ord(ends[2])
+        if not 0 <= high - low < 1000:
+            raise BadInput(f"[{inside}]: {ends[0]} is no range; the lower letter comes first")
+        return "".join(map(chr, range(low, high + 1)))
+
+    letters = re.sub("(.)-(.)", between, inside.removeprefix("^"))
+    if not set(letters).isdisjoint(OPERATORS):
+        raise BadInput(f"[{inside}]: a symbol of an expression is none of {OPERATORS}")
+    return letters
 
 
 def written_out(expression: str) -> int:
