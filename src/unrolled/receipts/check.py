@@ -37,9 +37,9 @@ Interval = tuple[Exact, Exact]
 VERSION = 1
 KEYS = {"receipt", "kind", "claim", "given", "answer", "evidence"}
 
+# Budgets: what is larger is refused unread, so that a hostile file costs less than a second; the
 # steps of an LSTM cost some seconds and a time in proportion to the file, under a minute for the
 # largest; a matrix of hundreds of rows some seconds.
-# for the largest; a matrix of hundreds of rows some seconds.
 MAX_BYTES = 16 * 2**20  # of a file
 MAX_VALUES = 500_000  # numbers, strings, lists and objects in a file
 MAX_DEPTH = 32  # lists within lists
