@@ -38,7 +38,8 @@ VERSION = 1
 KEYS = {"receipt", "kind", "claim", "given", "answer", "evidence"}
 
 # Budgets: what is larger is refused unread, so that a hostile file costs less than a second; the
-# steps of an LSTM's units can cost a minute or two, a matrix of hundreds of rows some seconds.
+# steps of an LSTM cost some seconds and a time in proportion to the file, under a minute for the
+# largest; a matrix of hundreds of rows some seconds.
 MAX_BYTES = 16 * 2**20  # of a file
 MAX_VALUES = 500_000  # numbers, strings, lists and objects in a file
 MAX_DEPTH = 32  # lists within lists
@@ -50,8 +51,9 @@ MAX_ROWS = 4_096  # in one refutation: inputs + 2 always suffice (Carathéodory)
 MAX_MULTIPLIERS = 50_000  # and nodes, in a proof of minimality
 MAX_FRACTION_DIGITS = 60  # above and below the line
 MAX_EVALUATIONS = 2**23  # rows times neurons of a network
-MAX_HARD_STEPS = 2**24  # of a unit of an LSTM, a symbol each
-MAX_SOFT_STEPS = 2**19
+LEAST_WORK = 2**23  # sums and comparisons of small numbers that any LSTM may cost to check,
+WORK_PER_VALUE = 96  # and what more for each value in its receipt
+EXPONENTIALS = 64  # what the eight of a soft unit's step cost, in such sums
 MAX_SIZE = 512  # rows of a recurrence's matrix; complex ones count twice
 MAX_POWER_WORK = 5 * 10**12  # products of bits: about ten seconds
 MAX_EXACT_BITS = 60_000  # of a number, times the rows, in an exact proof
@@ -611,11 +613,13 @@ class Automaton(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """The LSTM by columns: what symbol k puts into a gate of a unit, `inputs[gate][k][unit]`, and
-    the units that read unit j, with the weights at their four gates, `readers[j][unit][gate]`.
+    """The LSTM by columns: the biases of each gate, its weights (unit, input, weight) on x, the
+    symbols' x, and the units that read unit j, with their weights, `readers[j][unit][gate]`.
     """
 
-    inputs: list[list[list[Exact]]]
+    biases: list[list[Exact]]
+    from_x: list[list[tuple[int, int, Exact]]]
+    codes: list[list[Exact]]
     readers: list[dict[int, list[Exact]]]
 
 
@@ -627,16 +631,38 @@ class Box(NamedTuple):
 
 
 class Budget:
-    """Steps left before the work is too much."""
+    """Work that may still be done, in sums of small numbers; `price` is what one of these costs."""
 
-    def __init__(self, steps: int) -> None:
-        self.total = self.left = steps
+    def __init__(self, values: int, bits: int) -> None:
+        self.total = self.left = LEAST_WORK + WORK_PER_VALUE * values
+        self.price = 1 if bits <= 1 else 6 + bits // 64
 
-    def spend(self, steps: int) -> None:
-        """Count some steps; raises when there are too many."""
-        self.left -= steps
+    def spend(self, sums: int, more: int = 0) -> None:
+        """Count some sums before they are done, and other work; raises when it is too much."""
+        self.left -= sums * self.price + more
         if self.left < 0:
-            raise Malformed(f"more than {self.total:,} steps of a unit to check")
+            raise Malformed(f"more than {self.total:,} operations to check for a file of its size")
+
+
+def survey(*parts: Any) -> tuple[int, int]:
+    """How many values there are, and the bits of a common denominator of all numbers: no sum or
+    product of a few has more than a few times as many.
+    """
+    count, twos, common, waiting = 0, 1, 1, list(parts)
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if type(value) is dict:
+            waiting.extend(value.values())
+        elif type(value) is list:
+            waiting.extend(value)
+        elif type(value) is float:
+            twos = max(twos, value.as_integer_ratio()[1])
+        elif type(value) is str and (match := FRACTION.fullmatch(value)) and match[2]:
+            common = math.lcm(common, int(match[2]) or 1)
+            if common > 10**MAX_FRACTION_DIGITS:
+                raise Malformed("the fractions have no common denominator of at most 60 digits")
+    return count, (twos * common).bit_length()
 
 
 def check_automaton(given: Any, answer: Any, evidence: Any) -> str:
@@ -664,9 +690,10 @@ def check_automaton(given: Any, answer: Any, evidence: Any) -> str:
     margin = 0 if hard else exact(evidence["margin"], "evidence.margin")
     if margin < 0:
         raise Malformed("evidence.margin: below 0")
-    budget = Budget(MAX_HARD_STEPS if hard else MAX_SOFT_STEPS)
+    values, bits = survey(answer, evidence)
+    budget = Budget(values + len(dfa.moves) * (1 + len(dfa.symbols)), bits)
     hidden = len(answer["h0"]) if type(answer["h0"]) is list else 0
-    cells = lstm_cells(answer, dfa.symbols, hidden, budget)
+    cells = lstm_cells(answer, dfa.symbols, hidden)
     rest, boxes = read_boxes(evidence, dfa, hidden)
     check_start(answer, boxes.get(dfa.start, []), rest, hidden, budget)
     check_readout(answer["readout"], dfa, boxes, rest, hidden, margin)
@@ -741,28 +768,32 @@ def interval(low: Any, high: Any, path: str) -> Interval:
     return result
 
 
-def lstm_cells(answer: Any, symbols: list[str], hidden: int, budget: Budget) -> Cells:
-    """The weights by columns, with the symbols' codes put in."""
+def lstm_cells(answer: Any, symbols: list[str], hidden: int) -> Cells:
+    """The weights by columns, those on h apart from those on x."""
     keys(answer["input_codes"], "answer.input_codes", set(symbols))
     first: Any = next(iter(answer["input_codes"].values()), [])
     size = len(first) if type(first) is list else 0
     codes = [exacts(answer["input_codes"][a], "answer.input_codes", size) for a in symbols]
-    readers: list[dict[int, list[Exact]]] = [{} for _ in range(hidden)]
-    inputs = []
+    cells = Cells([], [], codes, [{} for _ in range(hidden)])
     for gate, name in enumerate(GATES):
-        bias = exacts(answer[f"b_{name}"], f"answer.b_{name}", hidden)
+        cells.biases.append(exacts(answer[f"b_{name}"], f"answer.b_{name}", hidden))
         entries = sparse(answer[f"W_{name}"], f"answer.W_{name}", hidden, hidden + size)
-        from_x = [entry for entry in entries if entry[1] >= hidden]
-        budget.spend(len(codes) * (hidden + len(from_x)))
-        sums = [list(bias) for _ in codes]
-        for row, column, weight in from_x:
-            for total, code in zip(sums, codes, strict=True):
-                total[row] += weight * code[column - hidden]
-        inputs.append(sums)
+        cells.from_x.append([(q, j - hidden, w) for q, j, w in entries if j >= hidden])
         for row, column, weight in entries:
             if column < hidden:
-                readers[column].setdefault(row, [0, 0, 0, 0])[gate] = weight
-    return Cells(inputs, readers)
+                cells.readers[column].setdefault(row, [0, 0, 0, 0])[gate] = weight
+    return cells
+
+
+def symbol_sums(cells: Cells, symbol: int, budget: Budget) -> list[list[Exact]]:
+    """What a symbol and the bias put into each gate of each unit."""
+    code = cells.codes[symbol]
+    budget.spend(4 * len(cells.readers) + sum(len(entries) for entries in cells.from_x))
+    sums = [list(bias) for bias in cells.biases]
+    for total, entries in zip(sums, cells.from_x, strict=True):
+        for unit, j, weight in entries:
+            total[unit] += weight * code[j]
+    return sums
 
 
 def sparse(value: Any, path: str, rows: int, columns: int) -> list[tuple[int, int, Exact]]:
@@ -899,10 +930,10 @@ def check_steps(
     """Each symbol leads from each box of a state into one box of the next state."""
     idle = Box({}, {})
     squashes = (hard_sigmoid, hard_tanh) if hard else (soft_sigmoid, soft_tanh)
+    extra = 0 if hard else EXPONENTIALS
     sums = resting_sums(cells, rest)
     for k, symbol in enumerate(dfa.symbols):
-        budget.spend(len(cells.readers))
-        inputs = [cells.inputs[gate][k] for gate in range(4)]
+        inputs = symbol_sums(cells, k, budget)
 
         def step(q: int, box: Box, inputs: list[list[Exact]] = inputs) -> tuple[Interval, Interval]:
             z = [(low + x[q], high + x[q]) for (low, high), x in zip(sums[q], inputs, strict=True)]
@@ -912,6 +943,7 @@ def check_steps(
                     z = [replaced(s, w, rest.h[-1], there) for s, w in zip(z, weights, strict=True)]
             return cell(z, box.C.get(q, rest.C[-1]), *squashes)
 
+        budget.spend(8 * len(cells.readers), extra * len(cells.readers))
         resting = [step(q, idle) for q in range(len(cells.readers))]
         waking = {
             q
@@ -921,11 +953,12 @@ def check_steps(
         for state, found in boxes.items():
             target = dfa.moves[state][symbol]
             for box in found:
-                budget.spend(len(waking) + len(box.C) + sum(len(cells.readers[j]) for j in box.h))
+                budget.spend(1 + len(box.C) + sum(1 + len(cells.readers[j]) for j in box.h))
                 units = waking.union(box.C, *(cells.readers[j] for j in box.h))
+                budget.spend((8 + 4 * len(box.h)) * len(units), extra * len(units))
                 image = {q: step(q, box) for q in units}
                 for goal in boxes.get(target, []):
-                    budget.spend(len(image) + len(goal.h) + len(goal.C))
+                    budget.spend(1 + len(image) + len(goal.h) + len(goal.C))
                     if all(
                         inside(h, goal.h.get(q, rest.h[-1]), margin)
                         and inside(C, goal.C.get(q, rest.C[-1]), margin)
