@@ -11,6 +11,7 @@ from unrolled.models.batch import IGNORED, Batch
 from unrolled.models.block import Memory
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
+from unrolled.models.sparse import sparse_sight
 from unrolled.models.stack import Head, Stack, check_company, check_tokens
 
 
@@ -64,7 +65,13 @@ class Decoder(nn.Module):
         x = self.stack.embed(tokens, own - origin)
         if prefix is not None:
             x = torch.cat((prefix, x), dim=1)
-        sight = causal(width, past, attention_mask, documents, tokens.device)
+        pattern = self.config.pattern
+        if pattern is None:
+            sight = causal(width, past, attention_mask, documents, tokens.device)
+        else:
+            sight = sparse_sight(
+                pattern, positions, attention_mask, documents, causal=True, past=past
+            )
         hidden: Tensor = self.stack(
             x, sight, positions, cache, memory, memory_sight, offset + start
         )
