@@ -55,7 +55,7 @@ def draw(
     shown = torch.ones(graph.num_edges) if weights is None else weights.detach().float()
     figure = Figure(figsize=(9.2, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    circle(left, graph, (shown / shown.max().clamp(min=1e-30)).tolist(), labels)
+    circle(left, graph, (shown / max([*shown.tolist(), 1e-30])).tolist(), labels)
     matrix = torch.zeros(n, n).index_put((graph.target, graph.source), shown, accumulate=True)
     right.imshow(matrix.numpy(), cmap="Blues", vmin=0)
     right.set(xticks=range(n), yticks=range(n), xlabel="source (key)", ylabel="target (query)")
