@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch
+from matplotlib.patches import Circle, FancyArrowPatch
 from torch import Tensor
 
 from unrolled.errors import BadInput
@@ -78,12 +78,8 @@ def circle(axes: Any, graph: Graph, strength: list[float], labels: list[str]) ->
     for (j, i), s in zip(graph.edge_index.T.tolist(), strength, strict=True):
         style: dict[str, Any] = {"color": EDGE, "alpha": 0.15 + 0.85 * s, "linewidth": 0.4 + 2 * s}
         if i == j:
-            x, y = (1.17 * c for c in place[i])
-            axes.add_patch(
-                FancyArrowPatch(
-                    (x - 0.05, y), (x + 0.05, y), connectionstyle="arc3,rad=-2", **style
-                )
-            )
+            ring = tuple(1.2 * c for c in place[i])
+            axes.add_patch(Circle(ring, 0.09, fill=False, zorder=1, **style))
             continue
         axes.add_patch(
             FancyArrowPatch(

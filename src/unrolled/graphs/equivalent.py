@@ -86,7 +86,7 @@ def equivalent(
         model: `torch.nn.MultiheadAttention`, `GraphAttention`, or a self-attention of
             `unrolled.models`; or a module that contains one of the first two (the first is taken).
         graph: without duplicates, which no attention mask can say.
-        dense: how to run a layer of `unrolled.models` densely: (h, mask) to the new h.
+        dense: how to run a layer of `unrolled.models` densely, in float64: (h, mask) to new h.
         seed: of the random h.
 
     Raises:
@@ -94,7 +94,7 @@ def equivalent(
     """
     if graph.has_duplicates:
         raise BadInput("an attention mask can't list an edge twice: leave out the duplicates")
-    theirs, layer, dense = both(model, dense)
+    layer, dense = both(model, dense)
     generator = torch.Generator().manual_seed(seed)
     h = torch.randn(graph.num_nodes, layer.hidden_size, generator=generator, dtype=torch.float64)
     with torch.no_grad():
@@ -107,7 +107,6 @@ def equivalent(
         expected = torch.where(alone, nothing, expected)
         got = layer.out(heard)
         kernel = layer(h, graph)
-    del theirs
     return Equivalence(graph, layer, h, largest(got - expected), largest(got - kernel))
 
 
@@ -116,13 +115,12 @@ def largest(difference: Tensor) -> float:
     return float(difference.abs().max()) if difference.numel() else 0.0
 
 
-def both(model: nn.Module, dense: Dense | None) -> tuple[nn.Module, GraphAttention, Dense]:
-    """The layer in float64, the same weights as a `GraphAttention`, and how to run it densely."""
+def both(model: nn.Module, dense: Dense | None) -> tuple[GraphAttention, Dense]:
+    """The layer's weights in float64 as a `GraphAttention`, and how to run the layer densely."""
     kinds = (nn.MultiheadAttention, GraphAttention)
     found: Any = next((m for m in model.modules() if isinstance(m, kinds)), None)
     if dense is not None and found is None and hasattr(model, "qkv"):
-        copy = deepcopy(model).double()
-        return copy, GraphAttention.from_unrolled(copy), dense
+        return GraphAttention.from_unrolled(deepcopy(model).double()), dense
     if found is None:
         raise BadInput(
             f"{type(model).__name__} has no torch.nn.MultiheadAttention or GraphAttention; for a "
@@ -137,7 +135,7 @@ def both(model: nn.Module, dense: Dense | None) -> tuple[nn.Module, GraphAttenti
         out: Tensor = theirs(h[None], h[None], h[None], attn_mask=~mask, need_weights=False)[0][0]
         return out
 
-    return theirs, ours, run
+    return ours, run
 
 
 def passed(

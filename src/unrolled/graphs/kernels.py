@@ -136,16 +136,16 @@ class _SparseAttention(torch.autograd.Function):
 
 DENSE_NODES = 16384
 """With more, the mask alone is above 1 GB in float32, and the edges it is."""
-CROSSOVER = ((512, 0.5), (1024, 0.4), (DENSE_NODES, 0.3))
-"""(nodes up to, density from which on all pairs are cheaper): measured by benchmarks/graphs.py."""
+CROSSOVER = 0.45
+"""Density from which on all pairs are cheaper: measured by benchmarks/graphs.py."""
 
 
 def prefers_dense(graph: Graph) -> bool:
     """Whether all pairs are cheaper than the edges alone.
 
-    Decided by a table, not by a stopwatch: the same graph gives the same bits on every run.
+    Decided by a constant, not by a stopwatch: the same graph gives the same bits on every run.
     """
-    return any(graph.num_nodes <= n and graph.density >= least for n, least in CROSSOVER)
+    return graph.num_nodes <= DENSE_NODES and graph.density >= CROSSOVER
 
 
 def graph_attention(
