@@ -33,6 +33,8 @@ COMMANDS: dict[str, Entry] = {
     "check": Entry("unrolled.cli.check:Check", "verify receipts again, trusting nobody"),
     "graph": Entry("unrolled.cli.graph:GraphCommand", "attention as message passing on a graph"),
     "neuron": Entry("unrolled.cli.neuron:Neuron", "one threshold neuron, or the proof of none"),
+    "probe": Entry("unrolled.cli.probe:Probe", "where a run's gradients vanish or explode"),
+    "recurrence": Entry("unrolled.cli.recurrence:Recurrence", "whether h_t = W^T h_{t-1} explodes"),
     "tasks": Entry("unrolled.cli.tasks:Tasks", "list what there is to train on"),
     "train": Entry("unrolled.cli.train:Train", "train a model on a task"),
     "resume": Entry("unrolled.cli.resume:Resume", "go on with a run that was stopped"),

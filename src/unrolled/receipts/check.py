@@ -22,8 +22,10 @@ import math
 import os
 import re
 import stat
+import struct
 import sys
 from collections.abc import Callable, Sequence
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -36,7 +38,7 @@ VERSION = 1
 KEYS = {"receipt", "kind", "claim", "given", "answer", "evidence"}
 
 # Budgets: what is larger is refused unread, so that a hostile file costs less than a second; the
-# steps of an LSTM's units can cost a minute or two.
+# steps of an LSTM's units can cost a minute or two, a matrix of hundreds of rows some seconds.
 MAX_BYTES = 16 * 2**20  # of a file
 MAX_VALUES = 500_000  # numbers, strings, lists and objects in a file
 MAX_DEPTH = 32  # lists within lists
@@ -53,7 +55,19 @@ MAX_SOFT_STEPS = 2**19
 MAX_FEATURES = 64  # of a node, of a head, and nodes and heads
 MAX_EDGES = 64 * 64
 MAX_PRODUCTS = 2**19  # of decimals, in message passing
+MAX_SIZE = 512  # rows of a recurrence's matrix; complex ones count twice
+MAX_POWER_WORK = 5 * 10**12  # products of bits: about ten seconds
+MAX_EXACT_BITS = 60_000  # of a number, times the rows, in an exact proof
 LARGER = 32  # times the bytes and the values, where the caller asks for it
+
+MAX_TOKENS = 2**24  # a vocabulary
+MAX_LENGTH = 100_000  # of a decoded sequence
+MAX_CANDIDATES = 100_000  # in the trace of a search
+MAX_PREFIXES = 20_000  # of a map
+MAX_CLOSE = 300  # comparisons of scores that binary64 can't tell apart
+UNITS = 2**36  # log-probabilities are whole multiples of 2^-36
+
+MAX_LETTERS = 2**20  # of sentences whose translations are worked out here
 
 
 class Malformed(ValueError):
@@ -1005,10 +1019,11 @@ def sigmoid_bound(z: Exact, below: bool) -> Exact:
 def check_attention(given: Any, answer: Any, evidence: Any) -> str:
     """Message passing along the edges gives these states: it is done again with 100 digits.
 
-    Numbers are the binary64 they parse to, at most 10^6, and no sum has more than 64 terms, so a
-    score is below 10^30 and off by less than 10^-65. A weight is then off by less than 10^-64 of
-    itself; one that is left out, its score 1,000 below the largest, is below 10^-400. A new state
-    is a mean of numbers below 10^14: off by less than 10^-40, which is taken from what is allowed.
+    Numbers are the binary64 they parse to, at most 10^6, and no product of rows has more than 64
+    terms, so a score is below 10^30 and off by less than 10^-65. A weight is then off by less than
+    10^-64 of itself; one that is left out, its score 1,000 below the largest, is below 10^-400. A
+    new state is a mean of numbers below 10^14: off by less than 10^-40, which is taken from what is
+    allowed.
     A node without edges gets 0; an edge listed twice counts twice.
     """
     keys(given, "given", {"edges", "h", "heads", "scaled"})
@@ -1114,12 +1129,971 @@ def decimals(value: Any, path: str, width: int | None = None) -> list[list[decim
     return rows
 
 
+# --- evaluation ----------------------------------------------------------------------------------
+
+
+def check_exact_match(given: Any, answer: Any, evidence: Any) -> str:
+    """So many of the predictions are, letter for letter, what they should be: they are counted.
+
+    What they should be stands in the file as references, or is worked out here from the sources
+    where the task has a rule (`pig_latin`). What made the predictions isn't known to this file.
+    """
+    by_rule = "task" in given
+    keys(given, "given", {"sources", "task" if by_rule else "references"})
+    sources = texts(given["sources"], "given.sources")
+    if by_rule:
+        if given["task"] != "piglatin":
+            raise Malformed('given.task: the only task with a rule here is "piglatin"')
+        references = [pig_latin(s, f"given.sources[{i}]") for i, s in enumerate(sources)]
+    else:
+        references = texts(given["references"], "given.references", len(sources))
+    keys(evidence, "evidence", {"predictions"})
+    predictions = texts(evidence["predictions"], "evidence.predictions", len(sources))
+    keys(answer, "answer", {"matches", "of"})
+    claimed = integer(answer["matches"], "answer.matches", 0, MAX_VALUES)
+    of = integer(answer["of"], "answer.of", 0, MAX_VALUES)
+    if of != len(sources):
+        raise Refuted(f"answer.of: says {of}; there are {len(sources)} sources")
+    matches = sum(map(str.__eq__, predictions, references))
+    if claimed != matches:
+        raise Refuted(f"answer.matches: says {claimed}; {matches} of the predictions match")
+    what = "the Pig Latin of their sources" if by_rule else "their references"
+    return f"{matches} of {of} predictions are letter for letter {what}."
+
+
+def texts(value: Any, path: str, length: int | None = None) -> list[str]:
+    """A list of texts, as many as there should be; together within the budget of letters."""
+    if type(value) is not list or not value:
+        raise Malformed(at(path, "expected a list of at least one text"))
+    if length is not None and len(value) != length:
+        raise Malformed(at(path, f"expected {length} entries, got {len(value)}"))
+    for index, item in enumerate(value):
+        if type(item) is not str:
+            raise Malformed(at(f"{path}[{index}]", f"expected text, got {describe(item)}"))
+    if sum(map(len, value)) > MAX_LETTERS:
+        raise Malformed(at(path, f"more than {MAX_LETTERS:,} letters"))
+    return value
+
+
+PIG_LATIN_WORD = re.compile("(y?(?:qu|[bcdfghjklmnpqrstvwxz])*+)([a-z]*)")
+
+
+def pig_latin(sentence: str, path: str) -> str:
+    """Each word's leading consonants go behind a hyphen with "ay"; a word without gets "way".
+
+    "qu" goes together; y is a consonant where it begins the word, a vowel elsewhere.
+    """
+    if not re.fullmatch("[a-z]++(?: [a-z]++)*+", sentence):
+        raise Malformed(at(path, "expected words of a to z with one space between them"))
+    words = [PIG_LATIN_WORD.fullmatch(word) for word in sentence.split(" ")]
+    return " ".join([f"{m[2]}-{m[1] or 'w'}ay" for m in words if m])
+
+
+# --- decoding ------------------------------------------------------------------------------------
+# Log-probabilities are whole multiples of 2^-36 between -65,536 and 0: the search rounds what the
+# model says to these, and adds them exactly. So does this file, in whole numbers of 2^-36. A
+# hypothesis of log-probability s and length n, the end token included, scores s;
+# s / n^alpha; s / ((5 + n) / 6)^alpha; s + gamma n; s + gamma min(n, L). alpha and gamma are
+# decimals p/q, and s / n^(p/q) > s' / n'^(p/q) is decided as |s|^q n'^p < |s'|^q n^p.
+
+
+class Objective(NamedTuple):
+    """How sequences are scored."""
+
+    name: str
+    kind: str
+    number: Fraction  # alpha or gamma
+    limit: int  # L
+    close: list[int]  # one entry a comparison that needed whole numbers
+
+    def shift(self) -> int:
+        """What is added to the length before it is raised to alpha; -1 where nothing is raised."""
+        return {"length-normalised": 0, "gnmt": 5}.get(self.kind, -1)
+
+    def rewarded(self, s: int, n: int) -> Fraction:
+        """The score where it is a fraction, in units."""
+        counted = min(n, self.limit) if self.kind == "bounded-reward" else n
+        return s + self.number * counted * UNITS
+
+    def compare(self, a: tuple[int, int], b: tuple[int, int]) -> int:
+        """-1, 0, 1: a = (s, n) scores lower than, as, higher than b. Exact."""
+        (s, n), (t, m) = a, b
+        if self.shift() < 0:
+            x, y = self.rewarded(s, n), self.rewarded(t, m)
+            return (x > y) - (x < y)
+        p, q = self.number.numerator, self.number.denominator
+        if n == m or p == 0 or (s >= 0) != (t > 0) or s == 0 or t == 0:
+            return (s > t) - (s < t)
+        # log |s| - alpha log n, each to some 1e-13: what is further apart needs no whole numbers.
+        apart = math.log(abs(s) / abs(t))
+        apart -= p / q * math.log((n + self.shift()) / (m + self.shift()))
+        if abs(apart) > 1e-9:
+            return (1 if apart > 0 else -1) * (1 if s > 0 else -1)
+        self.close.append(n)
+        if len(self.close) > MAX_CLOSE:
+            raise Malformed(f"evidence: more than {MAX_CLOSE} scores too close to tell apart")
+        left, right = power(abs(s), n + self.shift(), p, q), power(abs(t), m + self.shift(), p, q)
+        return ((left > right) - (left < right)) * (1 if s > 0 else -1)
+
+    def reach(self, low: int, high: int) -> int:
+        """The length in low..high at which a log-probability that is at most 0 scores best.
+
+        For each length the score grows with s, and no continuation has a larger s than its prefix.
+        In n, s / n^alpha grows for alpha >= 0 and falls for alpha < 0, as s <= 0; gamma n likewise.
+        """
+        return high if self.number >= 0 else low
+
+    def near(self, score: float, s: int, n: int) -> bool:
+        """Whether `score` is the score of (s, n), to 2^-49 of itself."""
+        value = Fraction(score)
+        if self.shift() < 0:
+            exact = self.rewarded(s, n) / UNITS
+            return abs(value - exact) <= max(abs(value), abs(exact)) / 2**49
+        base = Fraction(n + self.shift(), 1 + self.shift())
+        p, q = self.number.numerator, self.number.denominator
+        if value * s <= 0:
+            return value == 0 == s
+        low, high = abs(value) * (1 - Fraction(1, 2**49)), abs(value) * (1 + Fraction(1, 2**49))
+        exact = Fraction(abs(s), UNITS) ** q / base**p
+        return low**q <= exact <= high**q
+
+    def above(self, s: int, n: int) -> str:
+        """A number with 6 decimals that the score of (s, n) isn't above."""
+        if self.shift() < 0:
+            return decimals(math.ceil(self.rewarded(s, n) * 10**6 / UNITS))
+        base = Fraction(n + self.shift(), 1 + self.shift())
+        p, q = self.number.numerator, self.number.denominator
+        exact = Fraction(-s, UNITS) ** q / base**p
+        # The largest k with (k / 10^6)^q <= exact: -k / 10^6 is at least the score.
+        low, high = 0, 1
+        while Fraction(high, 10**6) ** q <= exact:
+            high *= 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if Fraction(middle, 10**6) ** q <= exact else (low, middle)
+        return decimals(-low)
+
+
+def power(s: int, n: int, p: int, q: int) -> Fraction:
+    """(s / n^(p/q))^q."""
+    return Fraction(s**q, n**p) if p >= 0 else Fraction(s**q * n**-p)
+
+
+def decimals(millionths: int) -> str:
+    """A whole number of millionths, written out."""
+    whole, rest = divmod(abs(millionths), 10**6)
+    return f"{'-' if millionths < 0 else ''}{whole}.{rest:06d}"
+
+
+OBJECTIVE = re.compile(
+    r"log-probability|(?:length-normalised|gnmt|word-reward):(-?[0-9]{1,3}(?:\.[0-9]{1,3})?)"
+    r"|bounded-reward:(-?[0-9]{1,3}(?:\.[0-9]{1,3})?):([1-9][0-9]{0,5})"
+)
+
+
+def search_given(given: Any, names: set[str]) -> tuple[dict[str, int], Objective]:
+    """The numbers of a search and its objective.
+
+    "keeps_bound": false, where a rule changed the model's numbers and may lift some above 0.
+    """
+    bound = "keeps_bound" not in given
+    if not bound and given["keeps_bound"] is not False:
+        raise Malformed("given.keeps_bound: expected false, or nothing")
+    extra = set() if bound else {"keeps_bound"}
+    keys(
+        given,
+        "given",
+        names | extra | {"end_token", "max_length", "objective", "source", "vocab_size"},
+    )
+    vocab_size = integer(given["vocab_size"], "given.vocab_size", 1, MAX_TOKENS)
+    numbers = {
+        "highest": 0 if bound else 65536,
+        "vocab_size": vocab_size,
+        "end_token": integer(given["end_token"], "given.end_token", 0, vocab_size - 1),
+        "max_length": integer(given["max_length"], "given.max_length", 1, MAX_LENGTH),
+    }
+    for name in names:
+        numbers[name] = integer(given[name], f"given.{name}", 1, MAX_TOKENS)
+    source = given["source"]
+    size = len(source) if type(source) is list else 0
+    integers(source, "given.source", size, MAX_WEIGHT)
+    name = given["objective"]
+    match = OBJECTIVE.fullmatch(name) if type(name) is str else None
+    if match is None:
+        raise Malformed(f"given.objective: not an objective, {describe(name)}")
+    number = Fraction(match[1] or match[2] or 0)
+    objective = Objective(name, name.partition(":")[0], number, int(match[3] or 0), [])
+    if objective.shift() >= 0 and abs(number) > 10:
+        raise Malformed("given.objective: expected -10..10")
+    return numbers, objective
+
+
+def units(value: Any, path: str, high: int = 0) -> int:
+    """A log-probability in units of 2^-36."""
+    if type(value) is not float and type(value) is not int:
+        raise Malformed(at(path, f"expected a number, got {describe(value)}"))
+    if not -65536 <= value <= high:
+        raise Malformed(at(path, f"expected -65536..{high}, got {describe(value)}"))
+    exact = value * UNITS
+    if exact != int(exact):
+        raise Malformed(at(path, f"{describe(value)} is no multiple of 2^-36"))
+    return int(exact)
+
+
+class Prefix(NamedTuple):
+    """A kept candidate: its place in the trace, and what led to it."""
+
+    before: Any  # the Prefix it extends, or None
+    token: int
+    total: int
+
+    def tokens(self) -> list[int]:
+        """All tokens, from the first."""
+        found, prefix = [], self
+        while prefix.before is not None:
+            found.append(prefix.token)
+            prefix = prefix.before
+        return found[::-1]
+
+
+def check_beam_stop(given: Any, answer: Any, evidence: Any) -> str:
+    """Beam search stopped in time: no later step could find a better sequence.
+
+    The trace is run again. Each step keeps the best extensions of the prefixes that were live: at
+    most beam_size, in order (sum, then parent, then token), each of a live parent, none better than
+    the best that was rejected, and fewer than beam_size only where nothing possible was rejected.
+    What ends in the end token is completed and not extended. The answer is the best completed.
+
+    Whatever a further step could find continues a live prefix, and each token adds log p <= 0. So
+    it scores no more than the best live prefix's sum would at the best length that is left
+    (`reach`). If that is no better than the answer, or nothing is live, or max_length is reached,
+    no later step can find better. And any other sequence continues, or is, a candidate rejected at
+    a step t: it scores no more than the best rejected sum at the best length in t..max_length. If
+    none of these is better than the answer, the answer is the best of all.
+
+    Where a rule may lift log-probabilities above 0, the search must have run to its end, and
+    nothing is claimed of what it rejected.
+    """
+    numbers, objective = search_given(given, {"beam_size"})
+    keys(evidence, "evidence", {"bound", "steps"})
+    longest = numbers["max_length"]
+    best, live, limits, length = run_trace(evidence["steps"], numbers, objective)
+    words = f"beam search of size {numbers['beam_size']} for at most {longest} tokens"
+    words = f"On these log-probabilities, {words}"
+    end = (live[0].total, objective.reach(length + 1, longest)) if live else None
+    if length == longest:
+        end = None
+    if numbers["highest"] and end is not None:
+        raise Refuted(f"evidence.steps: a live prefix is left after step {length}, and may gain")
+    same_bound(evidence["bound"], end, objective)
+    if best is None:
+        keys(answer, "answer", set())
+        if end is not None:
+            raise Refuted(f"evidence.steps: after step {length} live prefixes are left")
+        return f"{words} completes no hypothesis."
+    keys(answer, "answer", {"score", "tokens"})
+    tokens = integers(answer["tokens"], "answer.tokens", best[1], MAX_TOKENS)
+    found = best[2].tokens()
+    if tokens != found:
+        where = next(i for i, (a, b) in enumerate(zip(tokens, found, strict=True)) if a != b)
+        raise Refuted(f"answer.tokens[{where}]: the trace's best has {found[where]} there")
+    pair = best[:2]
+    if type(answer["score"]) not in (int, float) or not -1e9 < answer["score"] < 1e9:
+        raise Malformed("answer.score: expected a number")
+    if not objective.near(answer["score"], *pair):
+        raise Refuted(f"answer.score: the trace's best doesn't score {describe(answer['score'])}")
+    if end is not None and objective.compare(end, pair) > 0:
+        raise Refuted("evidence.bound: a live prefix could still become better than the answer")
+    claim = f"{words} finds this best sequence by {objective.name}, and no step after step {length}"
+    claim += " can find a better one"
+    if numbers["highest"]:
+        return f"{claim}; of other sequences nothing is said, as steps may add to a score."
+    upper = pair
+    for limit in limits if end is None else [*limits, end]:
+        upper = limit if objective.compare(limit, upper) > 0 else upper
+    if upper == pair:
+        return f"{claim}; no sequence of at most {longest} tokens scores better."
+    return f"{claim}; other sequences may score up to {objective.above(*upper)}."
+
+
+def run_trace(
+    steps: Any, numbers: dict[str, int], objective: Objective
+) -> tuple[tuple[int, int, Prefix] | None, list[Prefix], list[tuple[int, int]], int]:
+    """The best completed (sum, length, prefix), the live prefixes at the end, the rejected sums
+    with the length at which each scores best, and the number of steps.
+    """
+    size, longest = numbers["beam_size"], numbers["max_length"]
+    if type(steps) is not list or not 1 <= len(steps) <= longest:
+        raise Malformed(f"evidence.steps: expected a list of 1..{longest} steps")
+    beam: list[Prefix] = [Prefix(None, -1, 0)]
+    best: tuple[int, int, Prefix] | None = None
+    limits, budget = [], MAX_CANDIDATES
+    for t, step in enumerate(steps, 1):
+        path = f"evidence.steps[{t - 1}]"
+        if not any(prefix.token != numbers["end_token"] for prefix in beam):
+            raise Refuted(f"{path}: nothing is live before this step")
+        keys(step, path, {"kept", "rejected"})
+        if type(step["kept"]) is not list or len(step["kept"]) > size:
+            raise Malformed(f"{path}.kept: expected a list of at most {size}")
+        budget -= len(step["kept"]) + 1
+        if budget < 0:
+            raise Malformed(f"evidence.steps: more than {MAX_CANDIDATES:,} candidates")
+        beam = kept_prefixes(step["kept"], beam, numbers, f"{path}.kept")
+        if step["rejected"] is not None:
+            rejected = units(step["rejected"], f"{path}.rejected", MAX_LENGTH * numbers["highest"])
+            if len(beam) < size or rejected > beam[-1].total:
+                raise Refuted(f"{path}.rejected: what was rejected belongs into the beam")
+            limits.append((rejected, objective.reach(t, longest)))
+        for prefix in beam:
+            done = prefix.token == numbers["end_token"]
+            if done and (best is None or objective.compare((prefix.total, t), best[:2]) > 0):
+                best = (prefix.total, t, prefix)
+    live = [prefix for prefix in beam if prefix.token != numbers["end_token"]]
+    return best, live, limits, len(steps)
+
+
+def kept_prefixes(
+    kept: list[Any], beam: list[Prefix], numbers: dict[str, int], path: str
+) -> list[Prefix]:
+    """The next beam; every candidate extends a live prefix, and they stand in order."""
+    found: list[Prefix] = []
+    order: tuple[int, int, int] | None = None
+    for k, item in enumerate(kept):
+        where = f"{path}[{k}]"
+        if type(item) is not list or len(item) != 3:
+            raise Malformed(at(where, "expected [parent, token, log-probability]"))
+        parent = integer(item[0], f"{where}[0]", 0, MAX_TOKENS)
+        token = integer(item[1], f"{where}[1]", 0, numbers["vocab_size"] - 1)
+        if parent >= len(beam) or beam[parent].token == numbers["end_token"]:
+            raise Refuted(at(where, f"{parent} is no live prefix of the step before"))
+        total = beam[parent].total + units(item[2], f"{where}[2]", numbers["highest"])
+        if total < -65536 * UNITS:
+            raise Refuted(at(where, "a sum below -65536 counts as impossible"))
+        if order is not None and (-total, parent, token) <= order:
+            raise Refuted(at(where, "out of order: sum, then parent, then token"))
+        order = (-total, parent, token)
+        found.append(Prefix(beam[parent], token, total))
+    return found
+
+
+def same_bound(value: Any, end: tuple[int, int] | None, objective: Objective) -> None:
+    """The bound that is written down is the one computed: null where nothing can come."""
+    if end is None:
+        if value is not None:
+            raise Refuted("evidence.bound: nothing can come, expected null")
+        return
+    if type(value) not in (int, float) or not -1e9 < value < 1e9:
+        raise Malformed("evidence.bound: expected a number")
+    if not objective.near(value, *end):
+        raise Refuted(f"evidence.bound: the best live prefix's bound isn't {describe(value)}")
+
+
+class Mapped(NamedTuple):
+    """A prefix of a map: its place in the file, its sum in units (None: impossible), its length."""
+
+    parent: int
+    token: int
+    log_prob: float | None
+    total: int | None
+    length: int
+
+
+def check_beam_map(given: Any, answer: Any, evidence: Any) -> str:
+    """No sequence is better than the answer, or than a stated number.
+
+    The map is a tree: prefixes, each one token longer than its parent, 0 is the empty one. After a
+    prefix that has children or a row in "rejected" every next token is either a child or stands for
+    all the others in that row: [prefix, the best log-probability among them, the logarithm of their
+    probabilities' sum]. So every sequence is a completed prefix of the map, or continues an open
+    one (without children or row), or continues an expanded one with a rejected token. Each token
+    adds log p <= 0, so none scores above the prefix's sum, with the rejected token's best added, at
+    the best length that is left (`reach`); lengths count from the prefix's next token, or from the
+    one after where the end token is a child and so not among the rejected.
+
+    That nothing was left out shows after every expanded prefix: the children's probabilities and
+    the rejected ones' sum add up to 1 within the tolerance. exp is taken in 30 digits, whose error
+    is below 10^-25. (After each prefix, not once for all: there a rare branch could hide.)
+    """
+    numbers, objective = search_given(given, set())
+    if numbers["highest"]:
+        raise Malformed("given.keeps_bound: a map is of log-probabilities that are at most 0")
+    keys(evidence, "evidence", {"prefixes", "rejected", "tolerance"})
+    tolerance = evidence["tolerance"]
+    if type(tolerance) is not float or not 0 < tolerance <= 0.001:
+        raise Malformed("evidence.tolerance: expected a number in 0..0.001")
+    nodes, children = map_prefixes(evidence["prefixes"], numbers)
+    rejected = map_rejected(evidence["rejected"], nodes)
+    for number in children.keys() | rejected.keys():
+        adds_up(number, nodes, children, rejected, numbers["vocab_size"], tolerance)
+    keys(answer, "answer", {"score", "tokens"})
+    pair = mapped_answer(answer, nodes, children, numbers, objective)
+    upper = pair
+    for number, node in enumerate(nodes):
+        if node.total is None:
+            continue
+        if node.token == numbers["end_token"]:
+            if objective.compare((node.total, node.length), pair) > 0:
+                raise Refuted(f"evidence.prefixes[{number - 1}]: completed, better than the answer")
+            continue
+        total, low = node.total, node.length + 1
+        if number in children or number in rejected:
+            best = rejected[number][0] if number in rejected else None
+            if best is None:
+                continue
+            total += best
+            low += numbers["end_token"] in children.get(number, {})
+        if low <= numbers["max_length"]:
+            limit = (total, objective.reach(low, numbers["max_length"]))
+            upper = limit if objective.compare(limit, upper) > 0 else upper
+    claim = f"On these log-probabilities, no sequence of at most {numbers['max_length']} tokens "
+    if upper == pair:
+        claim += f"scores better by {objective.name} than this one"
+    else:
+        claim += f"scores above {objective.above(*upper)} by {objective.name}"
+    return f"{claim}; after every prefix the probabilities add up to 1 within {tolerance!r}."
+
+
+def map_prefixes(
+    value: Any, numbers: dict[str, int]
+) -> tuple[list[Mapped], dict[int, dict[int, int]]]:
+    """All prefixes, the empty one first, and each one's children by token."""
+    if type(value) is not list or len(value) > MAX_PREFIXES:
+        raise Malformed(f"evidence.prefixes: expected a list of at most {MAX_PREFIXES:,}")
+    nodes = [Mapped(0, -1, 0.0, 0, 0)]
+    children: dict[int, dict[int, int]] = {}
+    for number, item in enumerate(value, 1):
+        path = f"evidence.prefixes[{number - 1}]"
+        if type(item) is not list or len(item) != 3:
+            raise Malformed(at(path, "expected [parent, token, log-probability]"))
+        parent = integer(item[0], f"{path}[0]", 0, number - 1)
+        token = integer(item[1], f"{path}[1]", 0, numbers["vocab_size"] - 1)
+        before = nodes[parent]
+        if before.token == numbers["end_token"] or before.total is None:
+            raise Refuted(at(path, f"prefix {parent} is completed or impossible"))
+        if before.length == numbers["max_length"]:
+            raise Refuted(at(path, f"longer than {before.length} tokens"))
+        if token in children.setdefault(parent, {}):
+            raise Refuted(at(path, f"token {token} after prefix {parent} appears twice"))
+        children[parent][token] = number
+        total = None if item[2] is None else before.total + units(item[2], f"{path}[2]")
+        nodes.append(Mapped(parent, token, item[2], total, before.length + 1))
+    return nodes, children
+
+
+def map_rejected(value: Any, nodes: list[Mapped]) -> dict[int, tuple[int | None, float | None]]:
+    """The best of the rejected tokens, in units, and the logarithm of their sum, by prefix."""
+    if type(value) is not list or len(value) > MAX_PREFIXES:
+        raise Malformed(f"evidence.rejected: expected a list of at most {MAX_PREFIXES:,}")
+    found: dict[int, tuple[int | None, float | None]] = {}
+    for k, item in enumerate(value):
+        path = f"evidence.rejected[{k}]"
+        if type(item) is not list or len(item) != 3:
+            raise Malformed(at(path, "expected [prefix, best, log of the sum]"))
+        number = integer(item[0], f"{path}[0]", 0, len(nodes) - 1)
+        if number in found:
+            raise Refuted(at(path, f"prefix {number} appears twice"))
+        if item[1] is None and item[2] is None:
+            found[number] = (None, None)
+            continue
+        if type(item[2]) not in (int, float) or not -70000 <= item[2] <= 1:
+            raise Malformed(at(f"{path}[2]", "expected a number in -70000..1"))
+        found[number] = (units(item[1], f"{path}[1]"), item[2])
+    return found
+
+
+def adds_up(
+    number: int,
+    nodes: list[Mapped],
+    children: dict[int, dict[int, int]],
+    rejected: dict[int, tuple[int | None, float | None]],
+    vocab_size: int,
+    tolerance: float,
+) -> None:
+    """All tokens after a prefix are there, and their probabilities add up to 1."""
+    below = children.get(number, {})
+    path = f"evidence: prefix {number}"
+    best, mass = rejected.get(number, (None, None))
+    left = vocab_size - len(below)
+    if (number in rejected) != (left > 0):
+        raise Refuted(f"{path}: {left} next tokens are no children, its row in rejected is wrong")
+    with localcontext() as context:
+        context.prec = 30
+        if best is not None and mass is not None:
+            off = Decimal(mass) - Decimal(best) / UNITS
+            if not Decimal("-1e-9") <= off <= Decimal(left).ln() + Decimal("1e-9"):
+                raise Refuted(f"{path}: {left} tokens with that best can't have that sum")
+        logs = [nodes[child].log_prob for child in below.values()]
+        total = sum((Decimal(x).exp() for x in [*logs, mass] if x is not None), Decimal(0))
+        if abs(total - 1) > Decimal(tolerance) + Decimal("1e-25"):
+            raise Refuted(f"{path}: the next tokens' probabilities add up to {total:.9f}")
+
+
+def mapped_answer(
+    answer: Any,
+    nodes: list[Mapped],
+    children: dict[int, dict[int, int]],
+    numbers: dict[str, int],
+    objective: Objective,
+) -> tuple[int, int]:
+    """The answer's (sum, length): a completed prefix of the map, with the score that is stated."""
+    tokens = answer["tokens"]
+    if type(tokens) is not list:
+        raise Malformed("answer.tokens: expected a list")
+    number = 0
+    for k, token in enumerate(integers(tokens, "answer.tokens", len(tokens), MAX_TOKENS)):
+        if token not in children.get(number, {}):
+            raise Refuted(f"answer.tokens[{k}]: {token} isn't in the map there")
+        number = children[number][token]
+    node = nodes[number]
+    if node.token != numbers["end_token"] or node.total is None:
+        raise Refuted("answer.tokens: not a completed prefix of the map")
+    if type(answer["score"]) not in (int, float) or not -1e9 < answer["score"] < 1e9:
+        raise Malformed("answer.score: expected a number")
+    if not objective.near(answer["score"], node.total, node.length):
+        raise Refuted(f"answer.score: its sum doesn't score {describe(answer['score'])}")
+    return node.total, node.length
+
+
+# --- recurrences ---------------------------------------------------------------------------------
+# h_t = W^T h_{t-1}. Entries of W are numbers, fractions as text, or [real part, imaginary part]. A
+# complex W is replaced with the real matrix of twice the size in which a + bi is [[a, -b], [b, a]]:
+# its eigenvalues are those of W and their conjugates. Matrices are lists of rows of whole numbers.
+
+
+def exact_number(value: Any, path: str) -> tuple[int, int]:
+    """A number or a fraction as text, as numerator and positive denominator."""
+    if type(value) is int:
+        return value, 1
+    if type(value) is float:
+        return value.as_integer_ratio()
+    return fraction(value, path).as_integer_ratio()
+
+
+def matrix(given: Any) -> tuple[int, list[list[tuple[int, int]]]]:
+    """The size of W, and W or its real form as numerators and denominators."""
+    keys(given, "given", {"W"})
+    rows = given["W"]
+    if type(rows) is not list or not 1 <= len(rows) <= MAX_SIZE:
+        raise Malformed(f"given.W: expected a list of 1..{MAX_SIZE} rows, got {describe(rows)}")
+    parts: list[list[list[tuple[int, int]]]] = []
+    complex_entries = False
+    for i, row in enumerate(rows):
+        if type(row) is not list or len(row) != len(rows):
+            raise Malformed(f"given.W[{i}]: expected a list of {len(rows)} entries")
+        parts.append([])
+        for j, entry in enumerate(row):
+            pair = entry if type(entry) is list else [entry]
+            if len(pair) != 1 + (type(entry) is list):
+                raise Malformed(f"given.W[{i}][{j}]: expected [real part, imaginary part]")
+            complex_entries |= len(pair) == 2
+            parts[-1].append([exact_number(part, f"given.W[{i}][{j}]") for part in pair])
+    if not complex_entries:
+        return len(rows), [[entry[0] for entry in row] for row in parts]
+    result = []
+    for entries in parts:
+        whole = [[*entry, (0, 1)][:2] for entry in entries]
+        result.append([x for (a, (b, below)) in whole for x in (a, (-b, below))])
+        result.append([x for (a, b) in whole for x in (b, a)])
+    if len(result) > MAX_SIZE:
+        raise Malformed(f"given.W: complex matrices have at most {MAX_SIZE // 2} rows")
+    return len(rows), result
+
+
+def fixed_point(W: list[list[tuple[int, int]]]) -> tuple[list[list[int]], int, int]:
+    """V, q and e with V / 2^q <= W < (V + e) / 2^q in each entry; e = 0 where V is exact.
+
+    The largest entry has 128 bits, or fewer, down to 64, where fewer are exact.
+    """
+    sizes = [n.bit_length() - d.bit_length() + 1 for row in W for n, d in row if n]
+    top = max(sizes, default=0)
+    q = 128 - top
+    up, down = max(q, 0), max(-q, 0)
+    pairs = [[divmod(n << up, d << down) for n, d in row] for row in W]
+    V = [[value for value, _ in row] for row in pairs]
+    if any(rest for row in pairs for _, rest in row):
+        return V, q, 1
+    used = 0
+    for row in V:
+        for value in row:
+            used |= value
+    spare = min(64, (used & -used).bit_length() - 1) if used else 0
+    return [[value >> spare for value in row] for row in V], q - spare, 0
+
+
+def bits(A: list[list[int]]) -> int:
+    """The length of the longest entry."""
+    return max([max(max(row), -min(row)).bit_length() for row in A])
+
+
+def multiply(A: list[list[int]], B: list[list[int]]) -> list[list[int]]:
+    """A B. Each row of B is packed into one long number, so that Python multiplies whole rows."""
+    columns = len(B[0])
+    width = (bits(A) + bits(B) + len(B).bit_length()) // 8 + 1
+    half, size = 1 << (8 * width - 1), width * columns
+    offset = int.from_bytes(half.to_bytes(width, "little") * columns, "little")
+    packed = []
+    for row in B:
+        text = b"".join([(value + half).to_bytes(width, "little") for value in row])
+        packed.append(int.from_bytes(text, "little") - offset)
+    result = []
+    for row in A:
+        total = sum(map(int.__mul__, row, packed), offset)
+        text, read = total.to_bytes(size, "little"), int.from_bytes
+        result.append([read(text[k : k + width], "little") - half for k in range(0, size, width)])
+    return result
+
+
+def norms(A: list[list[int]]) -> list[int]:
+    """The sum of absolute values of each row."""
+    return [sum(map(abs, row)) for row in A]
+
+
+def hex_rows(value: Any, path: str, size: int) -> list[list[int]]:
+    """A matrix of 64-bit two's complement numbers, each row 16 hexadecimal digits an entry."""
+    if type(value) is not list or len(value) != size:
+        raise Malformed(at(path, f"expected a list of {size} rows"))
+    rows = []
+    for i, row in enumerate(value):
+        if type(row) is not str or len(row) != 16 * size or not re.fullmatch("[0-9a-f]+", row):
+            raise Malformed(at(f"{path}[{i}]", f"expected {16 * size} hexadecimal digits"))
+        rows.append(list(struct.unpack(f">{size}q", bytes.fromhex(row))))
+    return rows
+
+
+class Disc(NamedTuple):
+    """The discs around a + bi and a - bi, in units of 2^-q."""
+
+    a: int
+    b: int
+    radius: int
+
+
+def discs(W: list[list[tuple[int, int]]], evidence: Any) -> tuple[list[Disc], int]:
+    """All eigenvalues of W lie in these discs, and a union of discs that meets no other has as many
+    as it is made of; q.
+
+    D is made of the blocks [a] and [[a, b], [-b, a]], E = W X - X D, F = I - Y X. If ||F|| < 1 in
+    the norm of row sums, Y X and so X is invertible, and X^-1 W X = D + G with G = X^-1 E. From
+    Y E = Y X G = G - F G one has ||G|| <= g = ||Y E|| / (1 - ||F||), and row i of G sums, in
+    absolute values, to at most that of Y E plus g times that of F. Let (D + G) x = lambda x, and
+    let block k of x be the longest. D's block is normal, so the distance from lambda to its
+    eigenvalues is at most the sum of |G| over its rows (Gershgorin; Feingold and Varga 1962). Along
+    D + s G, s from 0 to 1, eigenvalues move continuously and can't leave a union of discs.
+    """
+    V, q, unsure = fixed_point(W)
+    size = len(V)
+    keys(evidence, "evidence", {"X", "Y", "blocks", "shift"})
+    shift = integer(evidence["shift"], "evidence.shift", 0, 127)
+    X, Y = (hex_rows(evidence[name], f"evidence.{name}", size) for name in ("X", "Y"))
+    blocks = centres(evidence["blocks"], size, q)
+    E = multiply(V, X)
+    for row, x in zip(E, X, strict=True):
+        i = 0
+        for a, b, pair in blocks:
+            row[i] -= a * x[i] - (b * x[i + 1] if pair else 0)
+            if pair:
+                row[i + 1] -= b * x[i] + a * x[i + 1]
+            i += 1 + pair
+    blur = unsure * sum(norms(X))
+    G = [r + y * blur for r, y in zip(norms(multiply(Y, E)), norms(Y), strict=True)]
+    F = multiply(Y, X)
+    for i, row in enumerate(F):
+        row[i] -= 1 << shift
+    f = norms(F)
+    if (rest := (1 << shift) - max(f)) <= 0:
+        raise Refuted("evidence: ||I - Y X|| isn't below 1, so nothing follows from X and Y")
+    g = max(G) // rest + 1
+    result, i = [], 0
+    for a, b, pair in blocks:
+        radius = sum((G[k] + f[k] * g >> shift) + 1 for k in range(i, i + 1 + pair))
+        result.append(Disc(a, abs(b), radius))
+        i += 1 + pair
+    return result, q
+
+
+def centres(value: Any, size: int, q: int) -> list[tuple[int, int, bool]]:
+    """The blocks [a] and [a, b], rounded to whole units of 2^-q: any D serves, if it is fixed."""
+    if type(value) is not list or len(value) > size:
+        raise Malformed(f"evidence.blocks: expected a list of at most {size}")
+    result = []
+    for k, block in enumerate(value):
+        if type(block) is not list or len(block) not in (1, 2):
+            raise Malformed(f"evidence.blocks[{k}]: expected [a] or [a, b]")
+        parts = [exact_number(part, f"evidence.blocks[{k}]") for part in block]
+        whole = [(n << max(q, 0)) // (d << max(-q, 0)) for n, d in parts]
+        if max(map(abs, whole)) >> 160:
+            raise Refuted(f"evidence.blocks[{k}]: far above every entry of W")
+        result.append((whole[0], whole[-1] if len(whole) == 2 else 0, len(whole) == 2))
+    if sum(1 + pair for _, _, pair in result) != size:
+        raise Malformed(f"evidence.blocks: expected blocks for {size} rows in all")
+    return result
+
+
+def check_discs(
+    W: list[list[tuple[int, int]]], evidence: Any, low: Fraction, high: Fraction
+) -> None:
+    """Every disc reaches at most `high`; some union of discs, met by no other, has all of its at
+    `low` or farther out. The union is grown from the disc that stands farthest out.
+    """
+    found, q = discs(W, evidence)
+    unit = Fraction(2) ** q
+    top, bottom = math.floor(high * unit), math.ceil(low * unit)
+    for a, b, radius in found:
+        if top < radius or a * a + b * b > (top - radius) ** 2:
+            raise Refuted("answer.radius: an eigenvalue may lie above the interval")
+    if bottom <= 0:
+        return
+    first = max(found, key=lambda disc: math.isqrt(disc.a**2 + disc.b**2) - disc.radius)
+    left, growing = [disc for disc in found if disc is not first], [first]
+    while growing:
+        a, b, radius = growing.pop()
+        if a * a + b * b < (bottom + radius) ** 2:
+            raise Refuted("answer.radius: all eigenvalues may lie below the interval")
+        apart: list[Disc] = []
+        for disc in left:
+            meets = (a - disc.a) ** 2 + (b - disc.b) ** 2 <= (radius + disc.radius) ** 2
+            (growing if meets else apart).append(disc)
+        left = apart
+
+
+class Power(NamedTuple):
+    """About M = W^(2^k): ||M|| <= norm / 2^q and |trace M| >= trace / 2^q."""
+
+    norm: int
+    trace: int
+    q: int
+
+
+def powers(W: list[list[tuple[int, int]]], squarings: int, precision: int) -> list[Power]:
+    """Norms of W, W^2, W^4, … from above, and traces from below.
+
+    Each square is cut to `precision` bits. If M is off by at most e in the norm of row sums, M^2 is
+    off by at most 2 ||M|| e + e^2, and cutting adds at most 1 an entry.
+    """
+    M, q, unsure = fixed_point(W)
+    size = len(M)
+    error, result = size * unsure, []
+    for k in range(squarings + 1):
+        if k:
+            error = (2 * max(norms(M)) + error) * error
+            M, q = multiply(M, M), 2 * q
+            cut = max(0, bits(M) - precision, error.bit_length() - precision)
+            if cut:
+                M = [[value >> cut for value in row] for row in M]
+                error, q = (error >> cut) + 1 + size, q - cut
+        trace = abs(sum(M[i][i] for i in range(size)))
+        result.append(Power(max(norms(M)) + error, max(0, trace - size * error), q))
+    return result
+
+
+def check_powers(
+    W: list[list[tuple[int, int]]], evidence: Any, low: Fraction, high: Fraction
+) -> None:
+    """rho^m <= ||W^m|| in any norm, and |trace W^m| = |sum of lambda^m| <= n rho^m, for m = 2^k.
+
+    So high^m >= ||W^m|| for the last m, and n low^m <= |trace W^m| for some m, prove the interval.
+    """
+    keys(evidence, "evidence", {"bits", "squarings"})
+    squarings = integer(evidence["squarings"], "evidence.squarings", 0, 64)
+    precision = integer(evidence["bits"], "evidence.bits", 32, 4096)
+    if len(W) ** 3 * (squarings + 1) * precision**2 > MAX_POWER_WORK:
+        raise Malformed("evidence: more than the budget of squarings, bits and size")
+    found = powers(W, squarings, precision)
+    if found[-1].norm and not raised(
+        high, squarings, down=True, least=found[-1].norm, q=found[-1].q
+    ):
+        raise Refuted("answer.radius: the power's norm allows more than the interval's end")
+    if low > 0 and not any(
+        p.trace and raised(low, k, down=False, least=p.trace, q=p.q, size=len(W))
+        for k, p in enumerate(found)
+    ):
+        raise Refuted("answer.radius: no power's trace shows that much")
+
+
+def raised(x: Fraction, squarings: int, *, down: bool, least: int, q: int, size: int = 1) -> bool:
+    """Whether x^(2^k) >= least / 2^q (down) or size x^(2^k) <= least / 2^q, by rounded squares."""
+    if x <= 0:
+        return not down
+    p = 192 + x.denominator.bit_length() - x.numerator.bit_length()
+    above, below = x.numerator << max(p, 0), x.denominator << max(-p, 0)
+    value = above // below if down else -(-above // below)
+    for _ in range(squarings):
+        value, p = value * value, 2 * p
+        cut = max(0, value.bit_length() - 192)
+        value, p = (value >> cut if down else -(-value >> cut)), p - cut
+    left, right = value * size, least
+    shift = q - p  # compares left 2^-p with right 2^-q
+    if abs(shift) > 10**6:
+        return (shift > 0) == down
+    left, right = left << max(shift, 0), right << max(-shift, 0)
+    return left >= right if down else left <= right
+
+
+def radius_interval(value: Any) -> tuple[Fraction, Fraction]:
+    """The two ends, numbers, in order and not negative."""
+    if type(value) is not list or len(value) != 2 or not {type(x) for x in value} <= {int, float}:
+        raise Malformed("answer.radius: expected [low, high]")
+    low, high = map(Fraction, value)
+    if not 0 <= low <= high:
+        raise Malformed("answer.radius: expected 0 <= low <= high")
+    return low, high
+
+
+def spectrum_claim(size: int, radius: Sequence[float], verdict: str) -> str:
+    """What is proved of an interval that holds."""
+    what = {
+        "vanishing": "h_t = W^T h_{t-1} vanishes for every h_0",
+        "exploding": "h_t = W^T h_{t-1} explodes for almost every h_0",
+        "undecided": "whether h_t = W^T h_{t-1} vanishes or explodes is left open",
+    }[verdict]
+    where = f"[{radius[0]!r}, {radius[1]!r}]"
+    return f"The spectral radius of this {size} x {size} matrix lies in {where}: {what}."
+
+
+def check_spectrum(given: Any, answer: Any, evidence: Any) -> str:
+    """The largest |eigenvalue| of W lies in the interval: by discs (`discs`) or a power (`powers`).
+
+    Below 1, W^t tends to 0. Above 1, h_t grows without bound unless h_0 lies in the proper subspace
+    spanned by the generalised eigenvectors of W^T with |lambda| <= 1.
+    """
+    size, W = matrix(given)
+    keys(answer, "answer", {"radius", "verdict"})
+    low, high = radius_interval(answer["radius"])
+    if max(n.bit_length() for x in (low, high) for n in x.as_integer_ratio()) > 2200:
+        raise Malformed("answer.radius: expected binary64 numbers")
+    verdict = "vanishing" if high < 1 else "exploding" if low > 1 else "undecided"
+    if answer["verdict"] != verdict:
+        raise Refuted(f"answer.verdict: the interval says {verdict}")
+    (check_powers if "squarings" in evidence else check_discs)(W, evidence, low, high)
+    return spectrum_claim(size, answer["radius"], verdict)
+
+
+def polynomial(value: Any, path: str, degree: int) -> list[int]:
+    """Whole coefficients, the constant first, the leading one not 0."""
+    if type(value) is not list or not 1 <= len(value) <= degree + 1:
+        raise Malformed(at(path, f"expected 1..{degree + 1} coefficients"))
+    if any(type(c) is not int for c in value) or not value[-1]:
+        raise Malformed(at(path, "expected whole numbers, the last one not 0"))
+    return value
+
+
+def polynomial_product(p: list[int], q: list[int]) -> list[int]:
+    """The product of two polynomials."""
+    result = [0] * (len(p) + len(q) - 1)
+    for i, a in enumerate(p):
+        for j, b in enumerate(q):
+            result[i + j] += a * b
+    return result
+
+
+def roots_inside(p: list[int]) -> bool:
+    """Whether all roots have modulus below 1 (Schur 1918, Cohn 1922).
+
+    With p* the coefficients in reverse, that holds exactly if |p_0| < |p_n| and it holds for
+    (p_n p - p_0 p*) / z, of lower degree.
+    """
+    while len(p) > 1:
+        if abs(p[0]) >= abs(p[-1]):
+            return False
+        p = [p[-1] * a - p[0] * b for a, b in zip(p, reversed(p), strict=True)][1:]
+        common = math.gcd(*p)
+        p = [c // common for c in p]
+    return True
+
+
+def evaluate(p: list[int], V: list[list[int]], below: int) -> list[list[int]]:
+    """below^n p(V / below) for a polynomial of degree n, by Horner's rule."""
+    size = range(len(V))
+    result = [[p[-1] * (i == j) for j in size] for i in size]
+    scale = 1
+    for coefficient in reversed(p[:-1]):
+        scale *= below
+        result = multiply(result, V)
+        for i in size:
+            result[i][i] += coefficient * scale
+    return result
+
+
+def check_exact(given: Any, answer: Any, evidence: Any) -> str:
+    """The spectral radius is 1, and the largest Jordan block on the unit circle has size J.
+
+    Evidence: A with all roots inside the circle; C_1, …, C_J whose product P has simple roots, all
+    on the circle, and C_J not constant. A C_1 C_2^2 … C_J^J annihilates W: eigenvalues are roots of
+    it, and a block of one on the circle has size at most J. The same with one C_J less does not
+    annihilate W, while it differs from that in the multiplicities of C_J's roots alone, J - 1 in
+    place of J: one of these has a block of size J. So ||W^t|| grows like t^(J-1).
+
+    P is checked by Cohn's theorem: its coefficients read the same in reverse up to sign, and P' has
+    its roots inside. For then n P = z P' +- (P')*, and |(P')*| < |z P'| outside the circle, so P
+    has no root there, nor, by symmetry, inside; and none is double, as P' would have it too.
+    """
+    size, W = matrix(given)
+    keys(answer, "answer", {"degree", "verdict"})
+    keys(evidence, "evidence", {"circle", "inside"})
+    circle, degree = evidence["circle"], len(W)
+    if type(circle) is not list or not 1 <= len(circle) <= degree:
+        raise Malformed(f"evidence.circle: expected a list of 1..{degree} polynomials")
+    A = polynomial(evidence["inside"], "evidence.inside", degree)
+    C = [polynomial(c, f"evidence.circle[{j}]", degree) for j, c in enumerate(circle)]
+    if len(A) - 1 + sum((j + 1) * (len(c) - 1) for j, c in enumerate(C)) > degree:
+        raise Malformed(f"evidence: the product's degree is above {degree}")
+    if len(C[-1]) == 1:
+        raise Refuted("evidence.circle: the last polynomial has no root")
+    V, below = common_denominator(W, max(bits([p]) for p in (A, *C)))
+    P = [1]
+    for c in C:
+        P = polynomial_product(P, c)
+    if not roots_inside(A):
+        raise Refuted("evidence.inside: not all roots lie inside the unit circle")
+    if P[::-1] not in (P, [-c for c in P]) or not roots_inside(
+        [k * c for k, c in enumerate(P)][1:]
+    ):
+        raise Refuted("evidence.circle: the roots aren't simple, or not on the unit circle")
+    M = evaluate(A, V, below)
+    for j, c in enumerate(C):
+        for _ in range(j + 1 - (j + 1 == len(C))):
+            M = multiply(M, evaluate(c, V, below))
+    if not any(map(any, M)):
+        raise Refuted("evidence.circle: the last polynomial isn't needed as often")
+    if any(map(any, multiply(M, evaluate(C[-1], V, below)))):
+        raise Refuted("evidence: the product doesn't annihilate W")
+    growth = len(C) - 1
+    if integer(answer["degree"], "answer.degree", 0, degree) != growth:
+        raise Refuted(f"answer.degree: what is proved is {growth}")
+    if answer["verdict"] != ("polynomial" if growth else "bounded"):
+        raise Refuted(f"answer.verdict: doesn't go with the degree {growth}")
+    what = f"grows like t^{growth}" if growth else "stays bounded and doesn't tend to 0"
+    return f"The spectral radius of this {size} x {size} matrix is exactly 1, and ||W^t|| {what}."
+
+
+def common_denominator(
+    W: list[list[tuple[int, int]]], coefficient: int
+) -> tuple[list[list[int]], int]:
+    """V and d with W = V / d; refused where the polynomial of W would be too long."""
+    below, limit = 1, MAX_EXACT_BITS // len(W)
+    for row in W:
+        for _, d in row:
+            below = math.lcm(below, d)
+            if below.bit_length() > limit:
+                raise Malformed("given.W: the common denominator is too long")
+    V = [[n * (below // d) for n, d in row] for row in W]
+    length = max(bits(V), below.bit_length())
+    if length > limit or coefficient > limit or len(W) ** 5 * length**2 > MAX_POWER_WORK:
+        raise Malformed("the numbers are too long for a matrix of this size")
+    return V, below
+
+
 CHECKS: dict[str, Callable[[Any, Any, Any], str]] = {
-    "automaton.lstm": check_automaton,
     "graph.attention": check_attention,
+    "automaton.lstm": check_automaton,
+    "beam.map": check_beam_map,
+    "beam.stop": check_beam_stop,
+    "evaluation.exact_match": check_exact_match,
     "neuron.inseparable": check_inseparable,
     "neuron.network": check_network,
     "neuron.separable": check_separable,
+    "recurrence.exact": check_exact,
+    "recurrence.spectrum": check_spectrum,
 }
 
 

@@ -56,6 +56,11 @@ class TrainingConfig:
     """cpu, cuda, mps; auto takes a GPU where there is one."""
     log_every: int = 10
     """Steps between two lines of metrics.jsonl."""
+    probe: bool = False
+    """Also write gradient norms and update-to-weight ratios of each part of the model, to
+    metrics.jsonl and TensorBoard."""
+    probe_every: int = 50
+    """Steps between two of these."""
     evaluate_every: int = 100
     """Steps between two validations, each with a sample of what the model does."""
 
@@ -66,12 +71,23 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         """Refuse what can't be trained with."""
         check_types(self, "training")
-        for name in ("max_steps", "accumulate", "log_every", "evaluate_every", "save_every"):
+        for name in (
+            "max_steps",
+            "accumulate",
+            "log_every",
+            "probe_every",
+            "evaluate_every",
+            "save_every",
+        ):
             if getattr(self, name) < 1:
                 raise BadInput(f"training.{name} must be at least 1, not {getattr(self, name)}")
         for name in ("max_minutes", "warmup_steps", "weight_decay", "clip_norm", "final_fraction"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise BadInput(f"training.{name} must be 0 or more, not {getattr(self, name)}")
+        if self.probe and self.parallel == "fsdp":
+            raise BadInput(
+                "training.probe needs the whole model in a process: --training.parallel ddp"
+            )
         if self.final_fraction > 1.0:
             raise BadInput(f"training.final_fraction is a share, at most 1: {self.final_fraction}")
         if not 0.0 < self.learning_rate < float("inf"):

@@ -22,6 +22,7 @@ import torch
 from unrolled.errors import BadInput, WorkFailed
 from unrolled.models.batch import Batch
 from unrolled.models.build import Model
+from unrolled.recurrences.probe import UpdateWatch
 from unrolled.training.checkpoint import Checkpoints, read_state, restore, take
 from unrolled.training.config import TrainingConfig
 from unrolled.training.log import Clock, RunLog, in_words
@@ -201,14 +202,22 @@ class Trainer:
             raise Diverged(
                 f"at step {self.step + 1} the loss is {total} and its gradient's norm {norm}"
             )
+        watched = self._watch()
         self.optimizer.step(rate)
         self.step += 1
+        if watched is not None:
+            self.log.write(self.step, watched.row())
         self.tally.rate, self.tally.norm = rate, norm
         self.tally.loss += total * targets
         self.tally.targets += targets
         self.tally.steps += 1
         self.tally.seconds += self.clock.seconds - start
         self._show(total)
+
+    def _watch(self) -> UpdateWatch | None:
+        """What the step will change, where that is to be written down."""
+        due = self.config.probe and (self.step + 1) % self.config.probe_every == 0
+        return UpdateWatch(self.model) if due else None
 
     def _progress(self) -> float:
         """Which share of the run is over: by steps or by the clock, whichever is further."""

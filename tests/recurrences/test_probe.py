@@ -1,0 +1,163 @@
+"""Are probed gradients those derived by hand, and is the model left as it was?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from unrolled.errors import BadInput
+from unrolled.recurrences.probe import UpdateWatch, probe
+from unrolled.recurrences.unroll import Recorder, lyapunov, singular_values
+
+
+def linear_rnn(W):
+    """h_t = W^T h_{t-1} + x_t for nonnegative states: a ReLU that never bites."""
+    n = len(W)
+    rnn = nn.RNN(n, n, nonlinearity="relu", bias=False, batch_first=True)
+    with torch.no_grad():
+        rnn.weight_ih_l0.copy_(torch.eye(n))
+        rnn.weight_hh_l0.copy_(torch.tensor(W).T)
+    return rnn
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 1.5])
+def test_the_gradient_of_a_linear_recurrence_is_the_power_derived_by_hand(factor):
+    """L = |h_T|^2 / 2, so dL/dh_t = W^(T-t) h_T."""
+    W = factor * np.array([[0.6, 0.4], [0.3, 0.7]])
+    x = torch.rand(1, 12, 2, generator=torch.Generator().manual_seed(0))
+    h = np.zeros(2)
+    for row in x[0].numpy():
+        h = W.T @ h + row
+    expected = [np.linalg.norm(np.linalg.matrix_power(W, 11 - t) @ h) for t in range(12)]
+    found = probe(linear_rnn(W), x)
+    np.testing.assert_allclose(found.tracks[0].norms, expected, rtol=1e-5)
+    assert found.loss == pytest.approx(h @ h / 2, rel=1e-5)
+
+
+def test_vanishing_and_exploding_are_named_with_their_rate():
+    x = torch.rand(1, 30, 2)
+    (line,) = probe(linear_rnn(0.5 * np.eye(2)), x).advice
+    assert "vanishes, by a factor of 0.5 a step" in line
+    assert "t = 20" in line  # 2^-10 < 1/1000 < 2^-9
+    (line,) = probe(linear_rnn(2.0 * np.eye(2)), x).advice
+    assert "explodes, by a factor of 2 a step" in line
+    assert probe(linear_rnn(np.eye(2)), x).advice == []
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize(
+    "options", [{}, {"num_layers": 2}, {"bidirectional": True}, {"bias": False}]
+)
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_unrolled_step_by_step_it_computes_what_the_module_computes(kind, options, batch_first):
+    torch.manual_seed(0)
+    module = kind(3, 4, batch_first=batch_first, **options)
+    x = torch.randn(5, 6, 3)
+    expected = module(x)
+    with Recorder(module):
+        found = module(x)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(module(x), expected)
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("two_ways", [False, True])
+def test_packed_sequences_end_where_they_end(kind, two_ways):
+    torch.manual_seed(0)
+    module = kind(3, 4, num_layers=2, batch_first=True, bidirectional=two_ways)
+    packed = pack_padded_sequence(
+        torch.randn(3, 6, 3), torch.tensor([2, 6, 3]), batch_first=True, enforce_sorted=False
+    )
+    expected, state = module(packed)
+    with Recorder(module):
+        found, last = module(packed)
+    torch.testing.assert_close(found.data, expected.data)
+    torch.testing.assert_close(last, state)
+
+
+def test_the_model_is_left_as_it_was():
+    model = nn.LSTM(3, 4, batch_first=True)
+    model.weight_hh_l0.grad = torch.ones_like(model.weight_hh_l0)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    state = torch.get_rng_state()
+    probe(model, torch.ones(2, 5, 3))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(model.weight_hh_l0.grad, torch.ones_like(model.weight_hh_l0))
+    assert model.weight_ih_l0.grad is None
+    for name, p in model.named_parameters():
+        assert torch.equal(p, before[name])
+    assert "forward" not in model.__dict__
+
+
+def test_a_deep_stack_without_residuals_is_named():
+    class Stack(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(nn.Linear(4, 4, bias=False) for _ in range(6))
+            for block in self.blocks:
+                block.weight.data = 0.25 * torch.eye(4)
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    found = probe(Stack(), torch.ones(1, 3, 4), loss=lambda m, x: m(x).sum())
+    assert [t.name for t in found.tracks] == [f"blocks.{k}" for k in range(6)]
+    (line,) = found.advice
+    assert "vanishes from the last block to the first, by a factor of 0.25 a block" in line
+
+
+def test_a_hugging_face_model_is_probed_by_its_own_loss():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=11, n_positions=8, n_embd=8, n_layer=3, n_head=2))
+    tokens = torch.arange(6)[None]
+    model.config.loss_type = "ForCausalLM"
+    found = probe(model.eval(), {"input_ids": tokens, "labels": tokens})
+    assert found.loss == pytest.approx(model(tokens, labels=tokens).loss.item())
+    assert sum(t.name.startswith("transformer.h.") for t in found.tracks) == 3
+
+
+def test_the_exponents_of_a_linear_recurrence_are_its_eigenvalues_logarithms():
+    W = np.array([[0.8, 0.1], [0.3, 0.6]])
+    x = torch.rand(400, 2, generator=torch.Generator().manual_seed(0))
+    found = lyapunov(linear_rnn(W), x, warm_up=100)
+    expected = np.sort(np.log(np.abs(np.linalg.eigvals(W))))[::-1]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    values = singular_values(linear_rnn(W), x[:3])
+    np.testing.assert_allclose(values[-1], np.linalg.svd(W, compute_uv=False), rtol=1e-5)
+
+
+def test_what_cannot_be_probed_is_refused():
+    with pytest.raises(BadInput, match="no loss of its own"):
+        probe(nn.Linear(2, 2), torch.ones(1, 2))
+    with pytest.raises(BadInput, match="no parameter"):
+        probe(nn.Linear(2, 2), torch.ones(1, 2), loss=lambda _, x: x.sum())
+    with pytest.raises(BadInput, match="one direction"):
+        lyapunov(nn.Linear(2, 2), torch.ones(3, 2))
+    with pytest.raises(BadInput, match="leaves none"):
+        lyapunov(nn.RNN(2, 2), torch.ones(3, 2), warm_up=3)
+
+
+def test_the_watch_measures_what_a_step_changed():
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(torch.ones(1, 2)).sum().backward()
+    old = {k: p.detach().clone() for k, p in enumerate(model.parameters())}
+    gradients = [p.grad.clone() for p in model.parameters()]
+    watch = UpdateWatch(model)
+    optimizer.step()
+    row = watch.row()
+    for k, p in enumerate(q.detach() for q in model.parameters()):
+        assert row[f"probe/gradient_norm/{k}"] == pytest.approx(float(gradients[k].norm()))
+        assert row[f"probe/update_ratio/{k}"] == pytest.approx(
+            float((p - old[k]).norm() / old[k].norm()), rel=1e-5
+        )
+    assert math.isfinite(sum(row.values()))
