@@ -136,7 +136,7 @@ class _SparseAttention(torch.autograd.Function):
 
 DENSE_NODES = 16384
 """With more, the mask alone is above 1 GB in float32, and the edges it is."""
-CROSSOVER = 0.45
+CROSSOVER = 0.38
 """Density from which on all pairs are cheaper: measured by benchmarks/graphs.py."""
 
 

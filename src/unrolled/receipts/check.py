@@ -1033,7 +1033,7 @@ def check_attention(given: Any, answer: Any, evidence: Any) -> str:
         raise Malformed(
             at("given.scaled", f"expected true or false, got {describe(given['scaled'])}")
         )
-    h = decimals(given["h"], "given.h")
+    h = matrix_of(given["h"], "given.h")
     edges = sized(given["edges"], "given.edges", 0, MAX_EDGES)
     for i, edge in enumerate(edges):
         for node in integers(edge, f"given.edges[{i}]", 2, len(h)):
@@ -1044,7 +1044,7 @@ def check_attention(given: Any, answer: Any, evidence: Any) -> str:
     with decimal.localcontext(decimal.Context(prec=100)):
         for i, head in enumerate(heads):
             keys(head, f"given.heads[{i}]", {"K", "Q", "V"})
-            Q, K, V = (decimals(head[name], f"given.heads[{i}].{name}") for name in "QKV")
+            Q, K, V = (matrix_of(head[name], f"given.heads[{i}].{name}") for name in "QKV")
             if {len(row) for row in Q + K + V} != {len(h[0])} or len(Q) != len(K):
                 raise Malformed(at(f"given.heads[{i}]", "Q, K and V don't fit h and each other"))
             budget -= len(h) * len(h[0]) * (len(Q) + len(K) + len(V))
@@ -1052,8 +1052,8 @@ def check_attention(given: Any, answer: Any, evidence: Any) -> str:
             if budget < 0:
                 raise Malformed(f"given: more than {MAX_PRODUCTS:,} products")
             one_head(h, edges, Q, K, V, given["scaled"], new)
-        states = decimals(answer["h"], "answer.h", len(new[0]))
-        (allowed,) = decimals([[answer["within"]]], "answer.within")[0]
+        states = matrix_of(answer["h"], "answer.h", len(new[0]))
+        (allowed,) = matrix_of([[answer["within"]]], "answer.within")[0]
         if not decimal.Decimal("1e-30") <= allowed <= 1:
             raise Malformed("answer.within: expected 1e-30..1")
         if len(states) != len(h):
@@ -1111,7 +1111,7 @@ def sized(value: Any, path: str, low: int, high: int) -> list[Any]:
     return value
 
 
-def decimals(value: Any, path: str, width: int | None = None) -> list[list[decimal.Decimal]]:
+def matrix_of(value: Any, path: str, width: int | None = None) -> list[list[decimal.Decimal]]:
     """A matrix of numbers as decimals, exactly; 1 to 64 rows and columns."""
     rows: list[list[decimal.Decimal]] = []
     for i, row in enumerate(sized(value, path, 1, MAX_FEATURES)):
