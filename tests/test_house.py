@@ -16,7 +16,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "neurons": {"receipts"},
     "automata": {"receipts", "neurons"},
     "recurrences": {"receipts"},
-    "graphs": {"receipts"},
+    "graphs": {"receipts", "neurons"},
     "scaling": {"receipts"},
     "models": {"graphs", "kernels"},
     "data": {"models"},

@@ -20,7 +20,9 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import flint
+import mpmath
 import numpy as np
+import torch
 from hypothesis import strategies as st
 from mpmath import mp
 from tests.decoding.tiny import OBJECTIVES, Tiny
@@ -28,6 +30,7 @@ from tests.decoding.tiny import OBJECTIVES, Tiny
 from unrolled.automata import DFA, compile, fewest, parity
 from unrolled.decoding import beam_search, exact_search
 from unrolled.errors import WorkFailed
+from unrolled.graphs import Equivalence, Graph, GraphAttention
 from unrolled.neurons import Inseparable, Separable, TruthTable, network, separate
 from unrolled.receipts import Receipt
 from unrolled.recurrences import Matrix, spectrum
@@ -446,6 +449,70 @@ def follows_with_errors(lstm: PlainLSTM, given: Any, margin: float, seed: int) -
             h, C = lstm.step(h, C, symbol)
             h = [v + rng.choice((-margin, margin)) for v in h]
             C = [v + rng.choice((-margin, margin)) for v in C]
+    return True
+
+
+# --- attention on graphs: the sum once more, by mpmath, node by node -----------------------------
+
+
+def graph_questions() -> st.SearchStrategy[Any]:
+    """A few nodes, edges between them, a width, heads and a seed of the weights."""
+    ends = st.integers(0, 2)
+    return st.tuples(
+        st.lists(st.tuples(ends, ends), max_size=5),
+        st.sampled_from([(1, 1), (2, 1), (2, 2)]),
+        st.integers(0, 10**6),
+    )
+
+
+def graph_receipt(question: Any) -> Document | None:
+    edges, (hidden, heads), seed = question
+    torch.manual_seed(seed)
+    layer = GraphAttention(hidden, heads, bias=bool(seed % 2)).double()
+    graph = Graph.from_edges(edges, 3)
+    h = torch.randn(3, hidden, dtype=torch.float64)
+    return Equivalence(graph, layer, h, 0.0, 0.0).receipt().document()
+
+
+def attention_holds(document: Document) -> bool:
+    """Everything by the definition, in 60 digits."""
+    given, answer = document["given"], document["answer"]
+    assert set(given) == {"edges", "h", "heads", "scaled"}
+    assert set(answer) == {"h", "within"}
+    assert document["evidence"] == {}
+    assert isinstance(given["scaled"], bool)
+    edges, n = given["edges"], len(given["h"])
+    assert all(type(e) is int and 0 <= e < n for edge in edges for e in edge)
+    with mpmath.workdps(60):
+        wanted = mpmath.mpf(answer["within"])
+        for node in range(n):
+            said = list(answer["h"][node])
+            for head in given["heads"]:
+                Q, K, V = (mpmath.matrix(head[name]) for name in "QKV")
+                states = [mpmath.matrix(row) for row in given["h"]]
+                sources = [j for j, i in edges if i == node]
+                scale = mpmath.sqrt(Q.rows) if given["scaled"] else 1
+                query = Q * states[node]
+                powers = [
+                    mpmath.exp(
+                        sum(a * b for a, b in zip(query, K * states[j], strict=True)) / scale
+                    )
+                    for j in sources
+                ]
+                for row in range(V.rows):
+                    values = [(V * states[j])[row] for j in sources]
+                    new = sum(p * v for p, v in zip(powers, values, strict=True))
+                    new = new / sum(powers) if powers else 0
+                    if abs(mpmath.mpf(said.pop(0)) - new) > wanted:
+                        return False
+            assert not said
+    loops = sum(j == i for j, i in edges)
+    divided = "divided" if given["scaled"] else "not divided"
+    assert document["claim"] == (
+        f"Softmax message passing with {plural(len(given['heads']), 'head')} and scores {divided} "
+        f"by sqrt(d), along {plural(len(edges), 'directed edge')} of {plural(n, 'node')}, {loops} "
+        f"of them from a node to itself, gives these states to within {float(answer['within'])!r}."
+    )
     return True
 
 
@@ -903,6 +970,7 @@ def scaling_holds(document: Document) -> bool:
 
 
 ATTACKS: dict[str, Attack] = {
+    "graph.attention": Attack(graph_questions(), graph_receipt, attention_holds),
     "recurrence.exact": Attack(triangular(), on_the_circle, exact_holds),
     "recurrence.spectrum": Attack(
         square(), lambda W: spectrum(W).receipt().document(), spectrum_holds

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from unrolled.graphs import Graph, graph_attention
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
 from unrolled.models.half_attention import half_attention
@@ -36,6 +37,8 @@ class Sight:
     """Which rows of queries ask the same row of keys; None: each its own."""
     bias: Float[Tensor, "sources _width key"] | None = None
     """With `rows`: 0 where a row may look at a key, -inf elsewhere."""
+    graph: Graph | None = None
+    """Sparse: the edges, of a row's positions or of all rows' together; then it says all."""
 
     def explicit(self, time: int, device: torch.device) -> Bool[Tensor, "_rows 1 query key"] | None:
         """The mask, written out also where it is the causal one."""
@@ -164,10 +167,12 @@ class SelfAttention(nn.Module):
         values = values.transpose(1, 2)
         if cache is not None:
             keys, values = cache.write(layer, keys, values)
-        if start:
+        if start and sight.graph is None:
             queries = queries[:, :, start:]
             sight = sight.tail(start, x.shape[1], x.device)
         mixed = attend(queries, keys, values, sight)
+        if start and sight.graph is not None:
+            mixed = mixed[:, start:]
         out: Tensor = self.out(mixed)
         return out
 
@@ -215,6 +220,8 @@ def attend(
     """softmax(QKᵀ/√d) V with the heads put side by side again."""
     if sight.rows is not None:
         return attend_as_rows(queries, keys, values, sight.rows, sight.bias)
+    if sight.graph is not None:
+        return along_edges(queries, keys, values, sight.graph)
     half = torch.is_autocast_enabled("cpu") and queries.device.type == "cpu"
     if half and torch.is_grad_enabled() and keys.shape[2] < KEEP_SCORES_BELOW:
         mixed = half_attention(queries, keys, values, sight.explicit(keys.shape[2], keys.device))
@@ -228,3 +235,22 @@ def attend(
             enable_gqa=queries.shape[1] != keys.shape[1],
         )
     return mixed.transpose(1, 2).flatten(2)
+
+
+def along_edges(
+    queries: Float[Tensor, "batch heads time head"],
+    keys: Float[Tensor, "batch kv_heads time head"],
+    values: Float[Tensor, "batch kv_heads time head"],
+    graph: Graph,
+) -> Float[Tensor, "batch time hidden"]:
+    """The same on a graph of each row's positions, or of all rows' together."""
+    rows, heads, time, _ = queries.shape
+    if keys.shape[1] != heads:
+        keys, values = (t.repeat_interleave(heads // t.shape[1], dim=1) for t in (keys, values))
+    if graph.num_nodes == time:
+        mixed = graph_attention(queries, keys, values, graph)
+        return mixed.transpose(1, 2).flatten(2)
+    together = [t.transpose(0, 1).flatten(1, 2) for t in (queries, keys, values)]
+    mixed = graph_attention(together[0], together[1], together[2], graph)
+    out: Tensor = mixed.unflatten(1, (rows, time)).permute(1, 2, 0, 3).flatten(2)
+    return out

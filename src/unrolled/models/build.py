@@ -37,6 +37,14 @@ def build(architecture: str, config: ModelConfig, *, seed: int = 0) -> Model:
             f"model.num_classes {config.num_classes} needs an encoder or an lstm, "
             f"not {architecture!r}"
         )
+    if config.pattern is not None and architecture == "lstm":
+        raise BadInput(f"model.attention {config.attention!r} needs a Transformer, not an lstm")
+    prefixed = architecture == "encoder-decoder" and config.memory == "prefix"
+    if config.pattern is not None and prefixed:
+        raise BadInput(
+            f"model.attention {config.attention!r} would hide most of a prefix from the target; "
+            "take model.memory 'cross-attention', or model.attention 'full'"
+        )
     if config.vocab_size < 1:
         raise BadInput("model.vocab_size must be at least 1; 0 needs a tokenizer to take it from")
     try:

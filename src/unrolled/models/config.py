@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from unrolled.errors import BadInput
+from unrolled.models.pattern import Pattern
 
 Architecture = Literal["decoder", "encoder-decoder", "encoder", "lstm"]
 
@@ -75,6 +76,9 @@ class ModelConfig:
     memory: Literal["cross-attention", "prefix"] = "cross-attention"
     """How an encoder–decoder's decoder sees the source: cross-attention in every block (Vaswani
     et al. 2017), or the encoder's hidden states put before its own embeddings."""
+    attention: str = "full"
+    """Self-attention: full; window:128, the nearest positions only (Jiang et al. 2023; Beltagy et
+    al. 2020); bigbird:64,2,3, a window, global tokens and random edges (Zaheer et al. 2020)."""
     num_classes: int = 0
     """Classes of an encoder's or LSTM's classification head; 0: it predicts tokens."""
 
@@ -114,6 +118,7 @@ class ModelConfig:
             raise BadInput(f"model.norm_eps must be positive, not {self.norm_eps}")
         if not 0.0 < self.rope_theta < math.inf:
             raise BadInput(f"model.rope_theta must be positive, not {self.rope_theta}")
+        Pattern.parse(self.attention)
         self._check_rope_scaling()
 
     def _check_rope_scaling(self) -> None:
@@ -134,6 +139,11 @@ class ModelConfig:
                 f"model.rope_factor {self.rope_factor} needs model.positions 'rope', not "
                 f"{self.positions!r}"
             )
+
+    @property
+    def pattern(self) -> Pattern | None:
+        """The pattern of sparse self-attention; None: every position looks everywhere it may."""
+        return Pattern.parse(self.attention)
 
     @property
     def head_size(self) -> int:

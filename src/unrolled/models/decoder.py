@@ -11,6 +11,7 @@ from unrolled.models.batch import IGNORED, Batch
 from unrolled.models.block import Memory
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
+from unrolled.models.sparse import sparse_sight
 from unrolled.models.stack import Head, Stack, check_company, check_tokens
 from unrolled.models.tree_cache import TreeCache
 
@@ -29,9 +30,9 @@ class Decoder(nn.Module):
         weight = self.stack.embedding.weight
         return KeyValueCache(self.config, batch, capacity, dtype=weight.dtype, device=weight.device)
 
-    def branch(self, cache: KeyValueCache) -> TreeCache:
+    def branch(self, cache: KeyValueCache) -> KeyValueCache | TreeCache:
         """From here on rows may continue one another; `cache` is used up."""
-        return TreeCache(cache)
+        return TreeCache(cache) if self.config.pattern is None else cache
 
     def hidden(
         self,
@@ -64,7 +65,13 @@ class Decoder(nn.Module):
                 attention_mask = None if cache.real is None else cache.real[:, : cache.length]
             if positions is None:
                 positions = place(width, past, attention_mask, tokens.device)
-            sight = causal(width, past, attention_mask, documents, tokens.device)
+            pattern = self.config.pattern
+            if pattern is None:
+                sight = causal(width, past, attention_mask, documents, tokens.device)
+            else:
+                sight = sparse_sight(
+                    pattern, positions, attention_mask, documents, causal=True, past=past
+                )
         own = positions[..., offset:]
         # A prefix carries its own embedded positions, so the tokens count from 0 again; rotary
         # angles run on, since they place a query against the prefix's keys.

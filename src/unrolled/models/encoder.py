@@ -11,6 +11,7 @@ from unrolled.models.attention import bidirectional
 from unrolled.models.batch import Batch
 from unrolled.models.config import ModelConfig
 from unrolled.models.decoder import place
+from unrolled.models.sparse import sparse_sight
 from unrolled.models.stack import Head, Stack, check_company, check_tokens
 
 
@@ -45,7 +46,12 @@ class Encoder(nn.Module):
         if positions is None:
             positions = place(tokens.shape[1], 0, attention_mask, tokens.device)
         x = self.stack.embed(tokens, positions)
-        hidden: Tensor = self.stack(x, bidirectional(attention_mask, documents), positions)
+        pattern = self.config.pattern
+        if pattern is None:
+            sight = bidirectional(attention_mask, documents)
+        else:
+            sight = sparse_sight(pattern, positions, attention_mask, documents, causal=False)
+        hidden: Tensor = self.stack(x, sight, positions)
         return hidden
 
     def forward(

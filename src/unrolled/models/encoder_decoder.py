@@ -58,9 +58,9 @@ class EncoderDecoder(nn.Module):
         self.decoder.hidden(source[:, :0], attention_mask=source_mask, cache=cache, prefix=memory)
         return cache
 
-    def branch(self, cache: KeyValueCache) -> TreeCache:
-        """From here on rows may continue one another; `cache` is used up."""
-        return TreeCache(cache)
+    def branch(self, cache: KeyValueCache) -> KeyValueCache | TreeCache:
+        """As a decoder does."""
+        return self.decoder.branch(cache)
 
     def _remember(
         self, memory: Float[Tensor, "batch source hidden"]

@@ -36,6 +36,11 @@ def find_layout(model: Model) -> Layout:
             "decoders alone; `--format onnx` exports every architecture"
         )
     config = model.config
+    if config.pattern is not None:
+        raise BadInput(
+            f"Llama's and GPT-2's layouts have full attention, and this model has "
+            f"{config.attention}: what opened them would look at more than it was trained to"
+        )
     own = {name: getattr(config, name) for name in CHOICES[LLAMA.name]}
     if own == CHOICES[LLAMA.name]:
         return LLAMA

@@ -81,6 +81,12 @@ def export_onnx(model: Model, folder: Path) -> float:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise BadInput(f"{error.name} is needed: pip install 'unrolled[onnx]'") from None
+    pattern = getattr(model.config, "pattern", None)
+    if pattern is not None:
+        raise BadInput(
+            f"ONNX has no attention along the edges of a graph, and this model has "
+            f"{model.config.attention}: only model.attention 'full' can be exported"
+        )
     worst = 0.0
 
     def write(path: Path) -> None:

@@ -54,6 +54,9 @@ MAX_EVALUATIONS = 2**23  # rows times neurons of a network
 LEAST_WORK = 2**23  # sums and comparisons of small numbers that any LSTM may cost to check,
 WORK_PER_VALUE = 96  # and what more for each value in its receipt
 EXPONENTIALS = 64  # what the eight of a soft unit's step cost, in such sums
+MAX_FEATURES = 64  # of a node, of a head, and nodes and heads
+MAX_EDGES = 64 * 64
+MAX_PRODUCTS = 2**18  # of decimals, in message passing
 MAX_SIZE = 512  # rows of a recurrence's matrix; complex ones count twice
 MAX_POWER_WORK = 5 * 10**12  # products of bits: about ten seconds
 MAX_EXACT_BITS = 60_000  # of a number, times the rows, in an exact proof
@@ -1039,6 +1042,124 @@ def sigmoid_bound(z: Exact, below: bool) -> Exact:
     power = against.exp(against.divide(-z.numerator, z.denominator))
     power = UP.next_plus(power) if below else DOWN.next_minus(power)
     return Fraction(out.divide(1, against.add(1, power)))
+
+
+# --- attention on graphs -------------------------------------------------------------------------
+# Node j's new state is, head by head, the sum of V h_i over the edges i -> j, weighted by the
+# softmax of their scores Q h_j . K h_i, divided by sqrt(d) where "scaled"; the heads side by side.
+
+
+def check_attention(given: Any, answer: Any, evidence: Any) -> str:
+    """Message passing along the edges gives these states: it is done again with 100 digits.
+
+    Numbers are the binary64 they parse to, at most 10^6, and no product of rows has more than 64
+    terms, so a score is below 10^30 and off by less than 10^-65. A weight is then off by less than
+    10^-64 of itself; one that is left out, its score 1,000 below the largest, is below 10^-400. A
+    new state is a mean of numbers below 10^14: off by less than 10^-40, which is taken from what is
+    allowed.
+    A node without edges gets 0; an edge listed twice counts twice.
+    """
+    keys(given, "given", {"edges", "h", "heads", "scaled"})
+    keys(answer, "answer", {"h", "within"})
+    keys(evidence, "evidence", set())
+    if type(given["scaled"]) is not bool:
+        raise Malformed(
+            at("given.scaled", f"expected true or false, got {describe(given['scaled'])}")
+        )
+    h = matrix_of(given["h"], "given.h")
+    edges = sized(given["edges"], "given.edges", 0, MAX_EDGES)
+    for i, edge in enumerate(edges):
+        for node in integers(edge, f"given.edges[{i}]", 2, len(h)):
+            integer(node, f"given.edges[{i}]", 0, len(h) - 1)
+    heads = sized(given["heads"], "given.heads", 1, MAX_FEATURES)
+    new: list[list[decimal.Decimal]] = [[] for _ in h]
+    budget = MAX_PRODUCTS
+    with decimal.localcontext(decimal.Context(prec=100)):
+        for i, head in enumerate(heads):
+            keys(head, f"given.heads[{i}]", {"K", "Q", "V"})
+            Q, K, V = (matrix_of(head[name], f"given.heads[{i}].{name}") for name in "QKV")
+            if {len(row) for row in Q + K + V} != {len(h[0])} or len(Q) != len(K):
+                raise Malformed(at(f"given.heads[{i}]", "Q, K and V don't fit h and each other"))
+            budget -= len(h) * len(h[0]) * (len(Q) + len(K) + len(V))
+            budget -= len(edges) * (len(Q) + len(V) + 50)  # an exponential is worth 50 products
+            if budget < 0:
+                raise Malformed(f"given: more than {MAX_PRODUCTS:,} products")
+            one_head(h, edges, Q, K, V, given["scaled"], new)
+        states = matrix_of(answer["h"], "answer.h", len(new[0]))
+        (allowed,) = matrix_of([[answer["within"]]], "answer.within")[0]
+        if not decimal.Decimal("1e-30") <= allowed <= 1:
+            raise Malformed("answer.within: expected 1e-30..1")
+        if len(states) != len(h):
+            raise Malformed(at("answer.h", f"expected {len(h)} rows, got {len(states)}"))
+        for node, (said, found) in enumerate(zip(states, new, strict=True)):
+            for x, y in zip(said, found, strict=True):
+                if abs(x - y) > allowed - decimal.Decimal("1e-40"):
+                    raise Refuted(f"answer.h[{node}]: off by {abs(x - y):.2e}")
+    loops = sum(source == target for source, target in edges)
+    scores = "scores divided by sqrt(d)" if given["scaled"] else "scores not divided by sqrt(d)"
+    return (
+        f"Softmax message passing with {counted(len(heads), 'head')} and {scores}, along "
+        f"{counted(len(edges), 'directed edge')} of {counted(len(h), 'node')}, {loops} of them "
+        f"from a node to itself, gives these states to within {float(answer['within'])!r}."
+    )
+
+
+def one_head(
+    h: list[list[decimal.Decimal]],
+    edges: list[list[int]],
+    Q: list[list[decimal.Decimal]],
+    K: list[list[decimal.Decimal]],
+    V: list[list[decimal.Decimal]],
+    scaled: bool,
+    new: list[list[decimal.Decimal]],
+) -> None:
+    """Append what each node hears by this head to its new state."""
+    q, k, v = ([[dot(row, x) for row in matrix] for x in h] for matrix in (Q, K, V))
+    divisor = decimal.Decimal(len(Q)).sqrt() if scaled else decimal.Decimal(1)
+    heard: list[list[tuple[decimal.Decimal, int]]] = [[] for _ in h]
+    for source, target in edges:
+        heard[target].append((dot(q[target], k[source]) / divisor, source))
+    for state, scores in zip(new, heard, strict=True):
+        largest = max((score for score, _ in scores), default=decimal.Decimal(0))
+        powers = [
+            (s - largest).exp() if s - largest > -1000 else decimal.Decimal(0) for s, _ in scores
+        ]
+        total = sum(powers, decimal.Decimal(0))
+        for i in range(len(V)):
+            part = dot(powers, [v[source][i] for _, source in scores])
+            state.append(part / total if scores else decimal.Decimal(0))
+
+
+def dot(left: list[decimal.Decimal], right: list[decimal.Decimal]) -> decimal.Decimal:
+    """The sum of the products."""
+    return sum((x * y for x, y in zip(left, right, strict=True)), decimal.Decimal(0))
+
+
+def sized(value: Any, path: str, low: int, high: int) -> list[Any]:
+    """A list of low..high entries."""
+    if type(value) is not list:
+        raise Malformed(at(path, f"expected a list, got {describe(value)}"))
+    if not low <= len(value) <= high:
+        raise Malformed(at(path, f"expected {low}..{high} entries, got {len(value)}"))
+    return value
+
+
+def matrix_of(value: Any, path: str, width: int | None = None) -> list[list[decimal.Decimal]]:
+    """A matrix of numbers as decimals, exactly; 1 to 64 rows and columns."""
+    rows: list[list[decimal.Decimal]] = []
+    for i, row in enumerate(sized(value, path, 1, MAX_FEATURES)):
+        row = sized(row, f"{path}[{i}]", 1, MAX_FEATURES * MAX_FEATURES)
+        if len(row) != (width or (len(rows[0]) if rows else len(row))):
+            raise Malformed(at(f"{path}[{i}]", f"{len(row)} numbers, not as many as expected"))
+        if width is None and len(row) > MAX_FEATURES:
+            raise Malformed(at(f"{path}[{i}]", f"more than {MAX_FEATURES} numbers"))
+        for number in row:
+            if type(number) not in (int, float) or not -(10**6) <= number <= 10**6:
+                raise Malformed(
+                    at(f"{path}[{i}]", f"expected numbers up to 10^6, got {describe(number)}")
+                )
+        rows.append([decimal.Decimal(number) for number in row])
+    return rows
 
 
 # --- evaluation ----------------------------------------------------------------------------------
@@ -2199,6 +2320,7 @@ CHECKS: dict[str, Callable[[Any, Any, Any], str]] = {
     "beam.map": check_beam_map,
     "beam.stop": check_beam_stop,
     "evaluation.exact_match": check_exact_match,
+    "graph.attention": check_attention,
     "neuron.inseparable": check_inseparable,
     "neuron.network": check_network,
     "neuron.separable": check_separable,
