@@ -63,18 +63,21 @@ TEXTS = {
     ),
 }
 
+SECONDS = 20
+"""A bound that a busy machine keeps: what is meant takes less than one, what is not, hours."""
+
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_text_that_is_no_receipt_is_refused_within_a_second(name):
+def test_text_that_is_no_receipt_is_refused_in_seconds(name):
     text, reason = TEXTS[name]
     plain = uninstrumented()
     started = time.process_time()
     with pytest.raises(plain.Malformed, match=re.escape(reason)):
         plain.parse(text)
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < SECONDS
 
 
-def test_the_largest_receipts_within_budget_are_refused_within_a_second():
+def test_the_largest_receipts_within_budget_are_refused_in_seconds():
     many = "[" + "1.5," * 400_000 + "1]"
     rows = {str(row): 1 for row in range(4096)}
     big = {"inputs": 20, "table": "0" * (2**20 - 1) + "1"}
@@ -109,7 +112,7 @@ def test_the_largest_receipts_within_budget_are_refused_within_a_second():
         started = time.process_time()
         with pytest.raises((plain.Refuted, plain.Malformed)):
             plain.check(plain.parse(text))
-        assert time.process_time() - started < 1
+        assert time.process_time() - started < SECONDS
 
 
 def long_trace(steps: int, objective: str, *, ties: bool) -> str:
@@ -132,7 +135,7 @@ def long_trace(steps: int, objective: str, *, ties: bool) -> str:
     )
 
 
-def test_the_largest_maps_are_refused_within_a_second():
+def test_the_largest_maps_are_refused_in_seconds():
     """A chain of single children, and a star; every sum is taken before the answer is looked at."""
     given = {"vocab_size": 2, "end_token": 1, "max_length": 100_000, "source": []}
     document = {"receipt": 1, "kind": "beam.map", "claim": "", "answer": {}}
@@ -149,10 +152,10 @@ def test_the_largest_maps_are_refused_within_a_second():
             started = time.process_time()
             with pytest.raises((plain.Refuted, plain.Malformed)):
                 plain.check(plain.parse(text))
-            assert time.process_time() - started < 1
+            assert time.process_time() - started < SECONDS
 
 
-def test_the_largest_traces_are_refused_within_a_second():
+def test_the_largest_traces_are_refused_in_seconds():
     hostile = [
         long_trace(33_000, "length-normalised:9.999", ties=False),
         long_trace(33_000, "length-normalised:1.001", ties=True),
@@ -164,7 +167,7 @@ def test_the_largest_traces_are_refused_within_a_second():
         started = time.process_time()
         with pytest.raises((plain.Refuted, plain.Malformed)):
             plain.check(plain.parse(text))
-        assert time.process_time() - started < 1
+        assert time.process_time() - started < SECONDS
 
 
 def test_files_are_read_or_refused_in_one_line(tmp_path):
