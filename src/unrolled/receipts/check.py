@@ -1346,13 +1346,17 @@ def roots_inside(p: list[int]) -> bool:
 
 
 def evaluate(p: list[int], V: list[list[int]], below: int) -> list[list[int]]:
-    """below^n p(V / below) for a polynomial of degree n, by Horner's rule."""
+    """below^n p(V / below) for a polynomial of degree n, by Horner's rule.
+
+    V and its polynomials commute; the short entries are on the left, where `multiply` takes them
+    one by one.
+    """
     size = range(len(V))
     result = [[p[-1] * (i == j) for j in size] for i in size]
     scale = 1
     for coefficient in reversed(p[:-1]):
         scale *= below
-        result = multiply(result, V)
+        result = multiply(V, result)
         for i in size:
             result[i][i] += coefficient * scale
     return result
