@@ -22,7 +22,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "data": {"models"},
     "training": {"models", "data", "recurrences"},
     "decoding": {"receipts"},
-    "tasks": {"models", "data", "training", "decoding"},
+    "tasks": {"models", "data", "training", "decoding", "receipts"},
 }
 """`cli` sits on top and may know everyone; every room may raise the package's errors."""
 
