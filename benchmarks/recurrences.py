@@ -31,6 +31,12 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def processor_seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
 def show(name: str, times: list[float], note: str = "") -> None:
     low, high = min(times), max(times)
     print(f"  {name:<42} {median(times) * 1e3:10.2f} ms ({low * 1e3:.2f}–{high * 1e3:.2f}) {note}")
@@ -114,7 +120,31 @@ def hostile() -> None:
             return
         raise AssertionError("accepted")
 
-    show("refuse the worst receipt within budget", [seconds(work)])
+    show("refuse the worst discs within budget", [processor_seconds(work)])
+    for n in (16, 64, 128, 256):
+        small = W[:n]
+        square = [row[:n] for row in small]
+        bits = next(b for b in range(4096, 31, -1) if check.affordable(n**3 * 65 * b**2, n))
+        powers = {"squarings": 64, "bits": bits}
+
+        def refuse(square: list[list[float]] = square, powers: dict[str, int] = powers) -> None:
+            try:
+                check.check_spectrum({"W": square}, answer, powers)
+            except check.Refuted:
+                return
+            raise AssertionError("accepted")
+
+        size = sum(len(str(x)) + 2 for row in square for x in row)
+        show(f"refuse the worst powers, {n} rows", [processor_seconds(refuse)], f"{size:,} B")
+    for n, length in ((16, 1000), (32, 270), (64, 66)):
+        V = rng.integers(0, 2**60, (n, n)).astype(object) << (length - 62)
+        whole = [[(int(x) | 1, 3 ** int(length / 1.6)) for x in row] for row in V]
+        p = [int(x) >> 1 for x in rng.integers(0, 2**60, n)] + [2**60]
+        shared, below = check.common_denominator(whole, 60)
+        show(
+            f"a polynomial of the longest numbers, {n} rows",
+            [processor_seconds(lambda s=shared, b=below, p=p: check.evaluate(p, s, b))],
+        )
 
 
 def trainer(rounds: int) -> None:

@@ -104,3 +104,27 @@ def test_a_lstm_run_is_probed_over_time_and_training_writes_what_it_watches(caps
     code, out, _ = run(capsys, "probe", str(folder))
     assert code == 0
     assert "lstm layer 0" in out
+
+
+def test_a_sparse_file_is_bounded_and_asks_for_nothing_dense(capsys, tmp_path):
+    sparse = pytest.importorskip("scipy.sparse")
+    path = tmp_path / "w.npz"
+    sparse.save_npz(path, sparse.csr_array([[0.5, 0], [0.25, 0.125]]))
+    code, out, _ = run(capsys, "recurrence", str(path))
+    assert code == 0
+    assert "Vanishes" in out
+    assert "2 strongly connected components" in out
+    code, out, _ = run(capsys, "recurrence", str(path), "--json")
+    assert json.loads(out)["high"] == pytest.approx(0.5)
+    code, _, err = run(capsys, "recurrence", str(path), "--h0", "[1, 0]")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_json_has_the_pace_and_the_transient_and_no_infinity(capsys):
+    code, out, _ = run(capsys, "recurrence", "[[0.9, 1], [0, 0.9]]", "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert answer["steps_to_halve_or_double"] == pytest.approx(6.5788, rel=1e-4)
+    assert answer["transient"]["peak_step"] == 9
+    assert answer["transient"]["condition"] is None
+    assert answer["eigenvalues"] == [[0.9, 0.0], [0.9, 0.0]]

@@ -14,6 +14,8 @@ from unrolled.errors import BadInput
 from unrolled.recurrences.probe import UpdateWatch, probe
 from unrolled.recurrences.unroll import Recorder, lyapunov, singular_values
 
+NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
 
 def linear_rnn(W):
     """h_t = W^T h_{t-1} + x_t for nonnegative states: a ReLU that never bites."""
@@ -133,6 +135,77 @@ def test_the_exponents_of_a_linear_recurrence_are_its_eigenvalues_logarithms():
     np.testing.assert_allclose(found, expected, atol=1e-3)
     values = singular_values(linear_rnn(W), x[:3])
     np.testing.assert_allclose(values[-1], np.linalg.svd(W, compute_uv=False), rtol=1e-5)
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def test_the_gradient_of_an_lstm_is_the_one_derived_by_hand():
+    """L = |h_T|^2 / 2. With a = dL/dh_t and e = dL/dc_t in all, and the gates' sums z = W x + U h,
+    e += a o (1 - tanh^2 c), dL/dz = (e g i(1-i), e c_- f(1-f), e i (1-g^2), a tanh(c) o(1-o)),
+    and a step back a becomes U^T dL/dz, e becomes e f.
+    """
+    torch.manual_seed(3)
+    lstm = nn.LSTM(2, 3, batch_first=True).double()
+    x = torch.randn(1, 9, 2, dtype=torch.float64)
+    W, U, b, d = (getattr(lstm, f"{n}_l0").detach().numpy() for n in NAMES)
+    h, c, kept = np.zeros(3), np.zeros(3), []
+    for row in x[0].numpy():
+        z = W @ row + U @ h + b + d
+        i, f, g, o = sigmoid(z[:3]), sigmoid(z[3:6]), np.tanh(z[6:9]), sigmoid(z[9:])
+        before, c = c, f * c + i * g
+        h = o * np.tanh(c)
+        kept.append((i, f, g, o, before, c))
+    a, e, expected = h, np.zeros(3), []
+    for i, f, g, o, before, c in reversed(kept):
+        expected.append(np.linalg.norm(a))
+        e = e + a * o * (1 - np.tanh(c) ** 2)
+        gates = (e * g * i * (1 - i), e * before * f * (1 - f), e * i * (1 - g**2))
+        a = U.T @ np.concatenate([*gates, a * np.tanh(c) * o * (1 - o)])
+        e = e * f
+    np.testing.assert_allclose(probe(lstm, x).tracks[0].norms, expected[::-1], rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU])
+def test_the_gradient_is_what_a_small_change_of_a_state_makes(kind):
+    torch.manual_seed(4)
+    module = kind(2, 3, batch_first=True).double()
+    x = torch.randn(1, 8, 2, dtype=torch.float64)
+    norms = probe(module, x).tracks[0].norms
+    for t in range(7):
+        h = module(x[:, : t + 1])[1].detach()
+        slopes = []
+        for unit in np.eye(3):
+            ends = [module(x[:, t + 1 :], h + s * torch.tensor(unit)) for s in (1e-5, -1e-5)]
+            up, down = (float((y[:, -1] ** 2).sum().detach() / 2) for y, _ in ends)
+            slopes.append((up - down) / 2e-5)
+        assert norms[t] == pytest.approx(np.linalg.norm(slopes), rel=1e-6)
+
+
+def test_advice_knows_a_gated_layer_and_a_gradient_that_reaches_the_first_step():
+    torch.manual_seed(0)
+    (line,) = probe(nn.GRU(2, 4, batch_first=True), torch.randn(2, 9, 2)).advice
+    assert "the first step gets" in line
+    assert "An LSTM" not in line
+    (line,) = probe(nn.RNN(2, 4, batch_first=True), torch.randn(2, 50, 2)).advice
+    assert "An LSTM or GRU" in line
+
+
+def test_a_model_under_ddp_is_probed_as_the_model_it_wraps():
+    import torch.distributed as dist
+
+    torch.manual_seed(0)
+    model, x = nn.LSTM(2, 3, batch_first=True), torch.randn(2, 5, 2)
+    expected = probe(model, x)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        found = probe(nn.parallel.DistributedDataParallel(model), x)
+    finally:
+        dist.destroy_process_group()
+    assert found.loss == expected.loss
+    np.testing.assert_array_equal(found.tracks[0].norms, expected.tracks[0].norms)
+    assert found.weights == expected.weights
 
 
 def test_what_cannot_be_probed_is_refused():

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled.errors import WorkFailed
-from unrolled.recurrences import verdict
+from unrolled.recurrences import power, verdict
 from unrolled.recurrences.exact import decide
 from unrolled.recurrences.explain import explain
 from unrolled.recurrences.transient import transient
-from unrolled.recurrences.verdict import parts
+from unrolled.recurrences.verdict import parts, rate_of
 
 # Lehmer's polynomial: one root at 1.176..., its inverse, all others on the circle.
 LEHMER = [1, 1, 0, -1, -1, -1, -1, -1, 0, 1, 1]
@@ -129,3 +129,45 @@ def test_a_normal_matrix_has_no_transient():
     assert seen.kreiss == pytest.approx(1, abs=1e-6)
     assert seen.condition == pytest.approx(1, abs=1e-6)
     assert seen.departure == 0
+
+
+@pytest.mark.parametrize(
+    "W",
+    [
+        [[0.5, 1], [0, 2]],
+        [[2, 1, 0], [0, 2, 0], [1, 1, 0.5]],
+        [[2, 1, 0], [0, 1, 0], [0, 0, -1]],
+        [[0, -1.5, 1], [1.5, 0, 1], [0, 0, 0.25]],
+        [[-3, 0], [0, 0]],
+        np.diag([1e200, 1e-200]),
+    ],
+)
+def test_an_h0_with_no_growing_part_does_not_explode_and_any_other_does(W):
+    answer = verdict(W)
+    Q = answer.growing
+    size, outside = Q.shape
+    assert outside == int((np.abs(np.linalg.eigvals(np.array(W, dtype=float))) > 1.0001).sum())
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        h0 = rng.normal(size=size)
+        assert power(W, h0, 60).log_norm > 5
+        tame = h0 - Q @ (Q.T @ h0)
+        assert power(W, tame, 20).log_norm < 3
+    assert "unless" in explain(answer) or "every h_0 but 0" in explain(answer)
+
+
+def test_the_exception_is_spelled_out_where_it_is_one_equation():
+    assert "unless h_0[1] = 0." in explain(verdict([[2, 0], [0, 0.5]])).replace("\n", " ")
+    text = explain(verdict([[0.5, 1], [0, 2]])).replace("\n", " ")
+    assert "unless 0.6667 h_0[1] + h_0[2] = 0." in text
+    text = explain(verdict([[2, 0], [0, 3]])).replace("\n", " ")
+    assert "it explodes for every h_0 but 0" in text
+
+
+def test_a_states_own_rate_is_that_of_its_largest_part():
+    W = [[2, 0, 0], [0, 0.5, 1], [0, 0, 0.25]]
+    assert rate_of(W, [1, 1, 1]) == pytest.approx(2)
+    assert rate_of(W, [0, 1, 0]) == pytest.approx(0.5)
+    assert rate_of(W, [0, 0, 3]) == pytest.approx(0.25)
+    assert rate_of(W, [0, 0, 0]) == 0
+    assert rate_of([[1, 1], [0, 1]], [1, 0]) is None

@@ -196,3 +196,18 @@ def test_an_imported_run_is_not_resumed_and_says_what_to_do(tmp_path: Path) -> N
     imported(tmp_path / "run", ByteTokenizer(), library.LLAMA, "Llama")
     with pytest.raises(BadInput, match="unrolled train text --init"):
         resume(tmp_path / "run")
+
+
+def test_a_disk_too_small_for_the_checkpoints_is_said_before_a_folder_is_made(
+    tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from types import SimpleNamespace
+
+    from unrolled.training import checkpoint
+
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    out = tmp_path / "run"
+    given = ["train", "text", "--out", str(out), "--data.corpus", str(text), *SMALL, *SHORT]
+    assert main([*given, "--data.tokenizer=bytes"]) == 2
+    assert "has 1e-06 GB left: make room" in capsys.readouterr().err
+    assert not out.exists()

@@ -228,6 +228,43 @@ def test_a_full_disk_is_one_clear_line_and_the_last_good_checkpoint_stays(
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000010"]
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_size_that_is_announced_is_that_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    monkeypatch.setattr(room, "LARGE", 0)
+    made = trainer(tmp_path, "decoder", optimizer, None)
+    said: list[int] = []
+    monkeypatch.setattr(room, "gigabytes", lambda size: said.append(size) or f"{size} B")
+    line = made.checkpoints.announce(made.model, made.config)
+    each, kept, _ = said
+    assert line.startswith(f"checkpoints: up to {each} B each, {kept} B in all; ")
+    assert kept == 3 * each
+    made.fit()
+    latest = made.checkpoints.latest()
+    size = sum(path.stat().st_size for path in latest.iterdir())
+    # Names and shapes in the files' heads, the random generators' states: not of the model's size.
+    assert 0 < size - each < 20_000 + 5_056
+
+
+def test_a_disk_that_cannot_hold_the_checkpoints_is_refused_and_small_ones_are_not_spoken_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    model, config = build("decoder", MODEL), TrainingConfig()
+    assert Checkpoints(tmp_path / "run").announce(model, config) == ""
+    weights = 4 * sum(p.numel() for p in model.parameters())
+    for room_left, fits in ((13 * weights, True), (13 * weights - 1, False)):
+        left = SimpleNamespace(free=room_left)
+        monkeypatch.setattr(room.shutil, "disk_usage", lambda _, left=left: left)
+        if fits:
+            Checkpoints(tmp_path / "run").announce(model, config)
+        else:
+            with pytest.raises(BadInput, match=r"the checkpoints need up to .* GB and .* has"):
+                Checkpoints(tmp_path / "run").announce(model, config)
+
+
 def test_training_waits_for_the_copy_and_not_for_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,6 +190,16 @@ def test_a_run_out_of_time_has_let_its_learning_rate_fall(tmp_path: Path) -> Non
     assert rates[-1] < 0.2 * max(rates)
 
 
+@pytest.mark.parametrize(("warmup", "said"), [(10**6, 1), (1, 0)])
+def test_a_run_whose_time_is_over_within_its_warm_up_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warmup: int, said: int
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(RunLog, "say", lambda _, text: lines.append(text))
+    run(tmp_path, max_steps=10**6, max_minutes=1e-3, warmup_steps=warmup, evaluate_every=10**6)
+    assert sum("within the warm-up" in line for line in lines) == said
+
+
 def test_the_log_holds_the_mean_loss_a_target_since_its_last_line(tmp_path: Path) -> None:
     trainer = run(tmp_path, max_steps=2, log_every=2, learning_rate=1e-12)
     batches = trainer.batches.batches[:2]  # type: ignore[attr-defined]

@@ -38,9 +38,10 @@ ROWS: dict[str, Case] = {  # batches of 7 rows, of 1 and of 2: less than there a
 MUON: dict[str, Case] = {
     f"muon-{kind}": {"optimizer": "muon", "parallel": kind} for kind in ("ddp", "fsdp")
 }
+PROBED: dict[str, Case] = {"probed": {"probe": True, "probe_every": 2, **CLIPPED}}
 RESUMED = ("decoder-ddp", "decoder-fsdp")
 BY_PROCESSES = {
-    2: {**CASES, **ROWS, **MUON},
+    2: {**CASES, **ROWS, **MUON, **PROBED},
     4: {**ROWS, **{name: CASES[name] for name in RESUMED}},
 }
 
@@ -64,7 +65,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("runs")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    for name, case in {**CASES, **ROWS, **MUON}.items():
+    for name, case in {**CASES, **ROWS, **MUON, **PROBED}.items():
         train(home / f"1-{name}", **case)
     for processes, cases in BY_PROCESSES.items():
         jobs = [{"folder": str(home / f"{processes}-{name}"), **cases[name]} for name in cases]
@@ -195,3 +196,15 @@ def test_a_row_without_targets_gives_every_parameter_a_gradient_of_zero(
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert not parameter.grad.any(), name
+
+
+def test_two_processes_write_the_gradient_norms_of_one(home: Path) -> None:
+    rows = [
+        [row for row in read_metrics(home / f"{n}-probed") if any("probe/" in key for key in row)]
+        for n in (1, 2)
+    ]
+    assert [row["step"] for row in rows[0]] == [2, 4, 6, 8]
+    for one, two in zip(*rows, strict=True):
+        assert one.keys() == two.keys()
+        for key, value in one.items():
+            assert two[key] == pytest.approx(value, rel=1e-4), key

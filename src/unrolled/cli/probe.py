@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import tyro
+from torch import Tensor
 
 from unrolled.cli.command import Command
 from unrolled.cli.output import print_json, show
@@ -38,7 +39,7 @@ class Probe(Command):
         """Print tables and advice."""
         job, model = open_run(self.run_folder)
         rate = job.config.training.learning_rate
-        found = probe(model, job.validation[0], learning_rate=rate)
+        found = probe(model, job.validation[0], loss_a_target, learning_rate=rate)
         if self.plot is not None and found.tracks:
             from unrolled.recurrences.draw import draw_heat  # matplotlib is slow to import
 
@@ -54,6 +55,12 @@ class Probe(Command):
         if self.plot is not None and found.tracks:
             print(f"\npicture written to {self.plot}")
         return 0
+
+
+def loss_a_target(model: Any, batch: Any) -> Tensor:
+    """What the trainer differentiates: so are the gradients those of a step."""
+    mean: Tensor = model.loss(batch) / batch.num_targets
+    return mean
 
 
 def document(found: Found) -> dict[str, object]:
@@ -78,7 +85,7 @@ def report(found: Found) -> None:
     weights = Table("weights", "norm", "gradient", "update / weight")
     for w in found.weights:
         weights.add_row(w.name, *(f"{x:.3g}" for x in (w.norm, w.gradient, w.update_ratio)))
-    print(f"loss {found.loss:.6g}, summed over the batch's targets\n")
+    print(f"loss {found.loss:.6g} a target\n")
     if found.tracks:
         show(time)
     show(weights)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -12,8 +13,11 @@ from unrolled.cli.command import Command
 from unrolled.cli.output import print_json
 from unrolled.errors import BadInput, WorkFailed
 from unrolled.recurrences import Matrix, State, Verdict, power, verdict
-from unrolled.recurrences.explain import explain, explain_state
-from unrolled.recurrences.matrix import from_json
+from unrolled.recurrences.explain import explain, explain_sparse, explain_state
+from unrolled.recurrences.files import from_json, is_sparse, read, read_sparse
+from unrolled.recurrences.matrix import vector
+from unrolled.recurrences.power import check_steps
+from unrolled.recurrences.sparse import sparse_radius
 from unrolled.recurrences.verdict import Part, parts
 
 
@@ -22,7 +26,8 @@ class Recurrence(Command):
     """Say what h_t = W^T h_{t-1} does as t grows, how fast, and prove it.
 
     W is a .npy, .csv or .json file, or the matrix itself. Entries are numbers, exact fractions as
-    text ("1/3"), or [real part, imaginary part].
+    text ("1/3"), or [real part, imaginary part]. Of a large sparse matrix, in a .npz (scipy.sparse)
+    or .mtx file, the spectral radius is bounded.
     """
 
     name: ClassVar[str] = "recurrence"
@@ -31,7 +36,7 @@ class Recurrence(Command):
     matrix: Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="W", metavar="W")]
     """File, or "[[...], ...]"."""
     h0: Annotated[str, tyro.conf.arg(metavar="LIST")] = ""
-    """State at step 0, "[1, 0]"; then h_t is computed too."""
+    """State at step 0, "[1, 0]", entries as W has them; then h_t is computed too."""
     steps: int = 100
     """Steps t of --h0, up to 10^15."""
     receipt: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -39,12 +44,16 @@ class Recurrence(Command):
     plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Draw eigenvalues and growth here (.png or .svg)."""
     json: bool = False
-    """Print {"behaviour", "degree", "radius", "rate", "state", "receipt"} as JSON."""
+    """Print {"behaviour", "degree", "radius", "rate", "steps_to_halve_or_double", "eigenvalues",
+    "transient", "state", "receipt"} as JSON."""
 
     def run(self) -> int:
         """Print the answer, and what was asked for with it."""
-        matrix = Matrix.read(self.matrix)
-        start = self.start()
+        if is_sparse(self.matrix):
+            return self.bound()
+        matrix = read(self.matrix)
+        start = vector(from_json(self.h0, "--h0"), "--h0") if self.h0 else None
+        check_steps(self.steps)
         state = None if start is None else power(matrix, start, self.steps)
         answer = verdict(matrix)
         if self.plot is not None:
@@ -64,14 +73,16 @@ class Recurrence(Command):
                 print(f"\n{what} written to {path}")
         return 0
 
-    def start(self) -> list[complex] | None:
-        """The state h_0 that was given."""
-        if not self.h0:
-            return None
-        value = from_json(self.h0, "--h0")
-        if not isinstance(value, list):
-            raise BadInput(f'--h0 is a list such as "[1, 0]", got {self.h0[:40]!r}')
-        return [complex(*x) if isinstance(x, list) and len(x) == 2 else x for x in value]
+    def bound(self) -> int:
+        """Print the bounds of a sparse matrix's spectral radius."""
+        if self.h0 or self.receipt is not None or self.plot is not None:
+            raise BadInput("--h0, --receipt and --plot are for dense matrices: .npy, .csv or .json")
+        found = sparse_radius(read_sparse(self.matrix))
+        if self.json:
+            print_json(asdict(found))
+        else:
+            print(explain_sparse(found))
+        return 0
 
     def document(self, answer: Verdict, state: State | None) -> dict[str, object]:
         """The answer as JSON."""
@@ -89,12 +100,20 @@ class Recurrence(Command):
             "degree": answer.degree,
             "radius": [answer.spectrum.low, answer.spectrum.high],
             "rate": answer.rate,
+            "steps_to_halve_or_double": finite(answer.steps_to_halve_or_double),
+            "eigenvalues": [[z.real, z.imag] for z in answer.spectrum.eigenvalues.tolist()],
+            "transient": {name: finite(x) for name, x in asdict(answer.transient).items()},
             "state": shown,
             "receipt": receipt,
         }
 
 
-def split(matrix: Matrix, start: list[complex] | None) -> Part | None:
+def finite(x: float | None) -> float | None:
+    """JSON has no infinity: null stands for it, and for what isn't there."""
+    return x if x is not None and math.isfinite(x) else None
+
+
+def split(matrix: Matrix, start: list[float | complex] | None) -> Part | None:
     """How h_0 lies to W's directions, where W has a basis of them."""
     try:
         return None if start is None else parts(matrix, start)

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unrolled.models.first_order import first_order
+
 SMALLEST_CHUNK = 256
 """Rows at a time: enough to keep the products fast, few enough to stay in the cache."""
 
@@ -53,19 +55,16 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *above: Float[Tensor, ""]) -> tuple[Tensor, Tensor, None, None]:
-        """The kept gradients times the one from above.
-
-        Raises `RuntimeError` where this is to be differentiated again (`create_graph=True`): the
-        kept gradients would be taken for constants, and the second derivative silently wrong.
-        PyTorch's `once_differentiable` notices that only where the gradient from above varies.
-        """
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "the chunked loss has no second derivative: differentiate "
-                "torch.nn.functional.cross_entropy of the model's logits instead"
-            )
+        """The kept gradients times the one from above."""
         to_hidden, to_weight = ctx.saved_tensors
         return to_hidden * above[0], to_weight * above[0], None, None
+
+
+_summed = first_order(
+    _SummedCrossEntropy,
+    "the chunked loss",
+    "differentiate torch.nn.functional.cross_entropy of the model's logits instead",
+)
 
 
 def summed_cross_entropy(
@@ -77,5 +76,4 @@ def summed_cross_entropy(
     # Inside the function gradients are always off, and an input that needs one says so even when
     # nobody records: whether this is an evaluation must be told.
     recording = torch.is_grad_enabled()
-    total: Tensor = _SummedCrossEntropy.apply(hidden, weight, targets, recording)  # type: ignore[no-untyped-call]
-    return total
+    return _summed(hidden, weight, targets, recording)

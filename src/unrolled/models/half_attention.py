@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from unrolled.models.first_order import first_order
 
 
 class _HalfAttention(torch.autograd.Function):
@@ -37,7 +38,6 @@ class _HalfAttention(torch.autograd.Function):
         return torch.bmm(probabilities, values)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         """The formulas at the head of this file."""
         queries, keys, values, probabilities = ctx.saved_tensors
@@ -49,6 +49,13 @@ class _HalfAttention(torch.autograd.Function):
         to_scores *= 1 / math.sqrt(queries.shape[2])
         to_keys = torch.bmm(to_scores.transpose(1, 2), queries)
         return torch.bmm(to_scores, keys), to_keys, to_values, None
+
+
+_attention = first_order(
+    _HalfAttention,
+    "attention in bfloat16 on a CPU",
+    "differentiate it in float32 (training.precision float32)",
+)
 
 
 def half_attention(
@@ -69,6 +76,6 @@ def half_attention(
         if len(bias) > 1:
             bias = bias.repeat_interleave(heads, dim=0)
     with torch.autocast("cpu", enabled=False):
-        mixed: Tensor = _HalfAttention.apply(*rows, bias)  # type: ignore[no-untyped-call]
+        mixed = _attention(*rows, bias)
     out: Tensor = mixed.unflatten(0, (len(queries), heads))
     return out

@@ -37,9 +37,9 @@ Interval = tuple[Exact, Exact]
 VERSION = 1
 KEYS = {"receipt", "kind", "claim", "given", "answer", "evidence"}
 
-# Budgets: what is larger is refused unread, so that a hostile file costs less than a second; the
-# steps of an LSTM cost some seconds and a time in proportion to the file, under a minute for the
-# largest; a matrix of hundreds of rows some seconds.
+# Budgets: what is larger is refused unread, so that a hostile file costs less than a second. Two
+# kinds cost more: an LSTM's steps seconds and a time in proportion to the file, under a minute for
+# the largest; a matrix's products seconds, in proportion to its entries (`affordable`).
 MAX_BYTES = 16 * 2**20  # of a file
 MAX_VALUES = 500_000  # numbers, strings, lists and objects in a file
 MAX_DEPTH = 32  # lists within lists
@@ -58,7 +58,8 @@ MAX_FEATURES = 64  # of a node, of a head, and nodes and heads
 MAX_EDGES = 64 * 64
 MAX_PRODUCTS = 2**18  # of decimals, in message passing
 MAX_SIZE = 512  # rows of a recurrence's matrix; complex ones count twice
-MAX_POWER_WORK = 5 * 10**12  # products of bits: about ten seconds
+MAX_WORK = 3 * 10**12  # products of bits, for powers of a matrix: a second and a half for 10^12
+SMALL_WORK, WORK_PER_ENTRY = 5 * 10**11, 10**9  # what any matrix may cost, and more for each entry
 MAX_EXACT_BITS = 60_000  # of a number, times the rows, in an exact proof
 LARGER = 32  # times the bytes and the values, where the caller asks for it
 
@@ -1795,6 +1796,11 @@ def norms(A: list[list[int]]) -> list[int]:
     return [sum(map(abs, row)) for row in A]
 
 
+def affordable(work: int, size: int) -> bool:
+    """Whether a matrix of this size may cost so many products of bits."""
+    return work <= min(MAX_WORK, SMALL_WORK + WORK_PER_ENTRY * size**2)
+
+
 def hex_rows(value: Any, path: str, size: int) -> list[list[int]]:
     """A matrix of 64-bit two's complement numbers, each row 16 hexadecimal digits an entry."""
     if type(value) is not list or len(value) != size:
@@ -1943,7 +1949,7 @@ def check_powers(
     keys(evidence, "evidence", {"bits", "squarings"})
     squarings = integer(evidence["squarings"], "evidence.squarings", 0, 64)
     precision = integer(evidence["bits"], "evidence.bits", 32, 4096)
-    if len(W) ** 3 * (squarings + 1) * precision**2 > MAX_POWER_WORK:
+    if not affordable(len(W) ** 3 * (squarings + 1) * precision**2, len(W)):
         raise Malformed("evidence: more than the budget of squarings, bits and size")
     found = powers(W, squarings, precision)
     if found[-1].norm and not raised(
@@ -2049,13 +2055,17 @@ def roots_inside(p: list[int]) -> bool:
 
 
 def evaluate(p: list[int], V: list[list[int]], below: int) -> list[list[int]]:
-    """below^n p(V / below) for a polynomial of degree n, by Horner's rule."""
+    """below^n p(V / below) for a polynomial of degree n, by Horner's rule.
+
+    V and its polynomials commute; the short entries are on the left, where `multiply` takes them
+    one by one.
+    """
     size = range(len(V))
     result = [[p[-1] * (i == j) for j in size] for i in size]
     scale = 1
     for coefficient in reversed(p[:-1]):
         scale *= below
-        result = multiply(result, V)
+        result = multiply(V, result)
         for i in size:
             result[i][i] += coefficient * scale
     return result
@@ -2125,7 +2135,8 @@ def common_denominator(
                 raise Malformed("given.W: the common denominator is too long")
     V = [[n * (below // d) for n, d in row] for row in W]
     length = max(bits(V), below.bit_length())
-    if length > limit or coefficient > limit or len(W) ** 5 * length**2 > MAX_POWER_WORK:
+    work = len(W) ** 5 * length**2 * 3 // 5
+    if length > limit or coefficient > limit or not affordable(work, len(W)):
         raise Malformed("the numbers are too long for a matrix of this size")
     return V, below
 

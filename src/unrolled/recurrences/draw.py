@@ -19,11 +19,12 @@ from jaxtyping import Float
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from matplotlib.ticker import MaxNLocator
 
 from unrolled.errors import BadInput
 from unrolled.recurrences.power import trajectory
 from unrolled.recurrences.transient import log_norms
-from unrolled.recurrences.verdict import Verdict
+from unrolled.recurrences.verdict import Verdict, rate_of
 
 INSIDE, OUTSIDE = "#2f6db0", "#d9772b"  # told apart by the colour-blind
 
@@ -82,20 +83,34 @@ def growth(axes: Any, answer: Verdict, h0: npt.ArrayLike | None, steps: int) -> 
     else:
         logs, name = trajectory(matrix, h0, steps), r"$\|h_t\|$"
     t = np.arange(len(logs))
-    # log10 of the numbers is drawn, not the numbers: they may be beyond binary64.
     shown = np.where(np.isfinite(logs), logs, np.nan) / math.log(10)
-    axes.plot(t, shown, color=INSIDE, label=name)
+    curves: list[tuple[npt.NDArray[np.float64], dict[str, Any]]] = [
+        (shown, {"color": INSIDE, "label": name})
+    ]
     finite = np.flatnonzero(np.isfinite(logs))
-    if answer.rate and len(finite):
+    # The long run of all h_0, or of this one.
+    rate, degree = (answer.rate, answer.degree) if h0 is None else (rate_of(matrix, h0), 0)
+    if rate and len(finite):
         last = finite[-1]
-        line = shown[last] + (t - last) * math.log10(answer.rate)
-        if answer.degree and last:
-            line = shown[last] + answer.degree * np.log10(np.maximum(t, 1) / last)
-        label = (
-            rf"$t^{{{answer.degree}}}$" if answer.degree else rf"$\rho^t,\ \rho={answer.rate:.4g}$"
+        line = shown[last] + (t - last) * math.log10(rate)
+        label = rf"$\rho^t,\ \rho={rate:.4g}$"
+        if degree and last:
+            label = rf"$t^{{{degree}}}$"
+            with np.errstate(divide="ignore"):
+                line = shown[last] + degree * np.log10(t / last)
+        curves.append(
+            (line, {"color": OUTSIDE, "linestyle": "--", "linewidth": 1.2, "label": label})
         )
-        axes.plot(t, line, color=OUTSIDE, linestyle="--", linewidth=1.2, label=label)
-    axes.yaxis.set_major_formatter(lambda y, _: rf"$10^{{{y:g}}}$")
+    drawable = [y[np.isfinite(y)] for y, _ in curves]
+    # Beyond binary64 log10 of the numbers is drawn, and the axis says what it stands for.
+    fits = all(np.abs(y).max(initial=0) < 300 for y in drawable)
+    for y, style in curves:
+        axes.plot(t, 10.0**y if fits else y, **style)
+    if fits:
+        axes.set_yscale("log")
+    else:
+        axes.yaxis.set_major_formatter(lambda y, _: rf"$10^{{{y:g}}}$")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="step t", title="norm over time")
     axes.legend(frameon=False)
 
@@ -110,8 +125,9 @@ def draw_heat(
         logs = np.log10(norms)
     floor = logs[np.isfinite(logs)].min() if np.isfinite(logs).any() else 0.0
     image = axes.imshow(np.maximum(logs, floor), aspect="auto", cmap="viridis", origin="lower")
-    axes.set(xlabel="time step", yticks=range(len(rows)), yticklabels=rows)
-    figure.colorbar(image, label="log10 of the gradient's norm")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="time step", title="gradient norms", yticks=range(len(rows)), yticklabels=rows)
+    figure.colorbar(image, label="log10")
     save(figure, path)
 
 

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from unrolled.recurrences.power import State
+from unrolled.recurrences.sparse import SparseRadius
 from unrolled.recurrences.verdict import Part, Verdict
 
 SHOWN = 6  # eigenvalues
@@ -69,13 +70,13 @@ def reason(answer: Verdict) -> list[str]:
             return ["All eigenvalues are 0: h_t is 0 after at most n steps."]
         return [
             "All eigenvalues lie inside the unit circle, so (W^T)^t tends to 0.",
-            *speed(answer, f"In the long run ||h_t|| halves every {count(steps)}."),
+            *speed(answer, change("halves", steps, answer.rate)),
         ]
     if answer.behaviour == "explodes":
         return [
             "An eigenvalue lies outside the unit circle. h_t grows unless h_0 has no component",
-            "along the generalised eigenvectors of W^T with |lambda| > 1.",
-            *speed(answer, f"In the long run ||h_t|| doubles every {count(steps)}."),
+            "along the generalised eigenvectors of W^T with |lambda| > 1" + exception(answer),
+            *speed(answer, change("doubles", steps, answer.rate)),
         ]
     if answer.behaviour == "bounded":
         return ["The eigenvalues on the unit circle are semisimple (Jordan blocks of size 1)."]
@@ -88,9 +89,35 @@ def reason(answer: Verdict) -> list[str]:
     return ["Give entries as exact fractions, or a matrix of at most 64 rows."]
 
 
-def count(steps: float) -> str:
-    """A number of steps in words."""
-    return "step" if abs(steps - 1) < 5e-4 else f"{steps:.3g} steps"
+def exception(answer: Verdict) -> str:
+    """For which h_0 an exploding W doesn't explode."""
+    try:
+        growing = answer.growing
+    except np.linalg.LinAlgError:
+        return "."
+    size, outside = growing.shape
+    if outside == size:
+        return ": these are\nall there are, so it explodes for every h_0 but 0."
+    if not outside:
+        return "."
+    if outside > 1 or size > SHOWN or growing.dtype.kind == "c":
+        return f": it then\nlies in a subspace of dimension {size - outside}, of {size}."
+    weights = growing[:, 0] / growing[np.argmax(np.abs(growing[:, 0])), 0]
+    terms = [(w, f"h_0[{i}]") for i, w in enumerate(weights, 1) if abs(w) > 1e-12]
+    line = " ".join(
+        f"{'-' if w < 0 else '+'} {'' if abs(abs(w) - 1) < 1e-12 else f'{abs(w):.4g} '}{name}"
+        for w, name in terms
+    )
+    return f", that is,\nunless {line.removeprefix('+ ')} = 0."
+
+
+def change(what: str, steps: float, rate: float) -> str:
+    """The pace of the long run, in steps or, where it is faster, a step."""
+    if abs(steps - 1) < 5e-4:
+        return f"In the long run ||h_t|| {what} every step."
+    if steps < 1:
+        return f"In the long run ||h_t|| is multiplied by {rate:.3g} a step."
+    return f"In the long run ||h_t|| {what} every {steps:.3g} steps."
 
 
 def speed(answer: Verdict, line: str) -> list[str]:
@@ -106,19 +133,28 @@ def speed(answer: Verdict, line: str) -> list[str]:
 def before(answer: Verdict) -> list[str]:
     """The transient, where there is one."""
     seen = answer.transient
-    if answer.behaviour != "vanishes" or seen.peak < math.log(1.01):
+    if not seen.departure:
         return []
-    lines = [
-        "",
-        f"Before that it can grow: ||(W^T)^t|| rises to {size(seen.peak)} at t = {seen.peak_step}.",
-    ]
-    if seen.kreiss is not None:
+    lines = [""]
+    if answer.behaviour == "vanishes" and seen.peak > math.log(1.01):
         lines.append(
-            f"W isn't normal: Kreiss constant at least {seen.kreiss:.3g}, numerical radius "
-            f"{seen.numerical_radius:.3g},"
+            f"Before that it can grow: ||(W^T)^t|| rises to {size(seen.peak)} at t = "
+            f"{seen.peak_step}."
         )
-        lines.append(f"condition of the eigenvectors {seen.condition:.3g}.")
+    lines += [
+        f"W isn't normal: condition of the eigenvectors {seen.condition:.3g}, numerical radius "
+        f"{seen.numerical_radius:.3g},",
+        f"numerical abscissa {seen.numerical_abscissa:.3g}" + kreiss(answer),
+    ]
     return lines
+
+
+def kreiss(answer: Verdict) -> str:
+    """The end of a sentence; where powers grow without bound the constant is infinite."""
+    found = answer.transient.kreiss
+    if found is None or answer.behaviour in ("explodes", "polynomial"):
+        return "."
+    return f", Kreiss constant at least {found:.3g}."
 
 
 def size(logarithm: float) -> str:
@@ -139,4 +175,22 @@ def explain_state(state: State, steps: int, part: Part | None) -> str:
     if part is not None and not part.growing:
         where = "steady and decaying" if part.steady else "decaying"
         lines.append(f"This h_0 has no part in growing directions: {where} ones alone.")
+    return "\n".join(lines)
+
+
+def explain_sparse(found: SparseRadius) -> str:
+    """What is known of a large sparse matrix."""
+    where = f"[{found.low:.12g}, {found.high:.12g}]"
+    if found.high < 1:
+        head = "Vanishes: h_t tends to 0 for every h_0."
+    elif found.low > 1:
+        head = "Explodes: h_t grows without bound for almost every h_0."
+    else:
+        head = "Undecided: what is proved of the spectral radius leaves it open."
+    lines = [head, "", "    h_t = W^T h_{t-1} = (W^T)^t h_0", ""]
+    lines.append(f"    spectral radius: in {where}, proved")
+    if found.estimate is not None:
+        lines.append(f"    ARPACK's estimate: {found.estimate:.9g}, not proved")
+    parts = "component" if found.components == 1 else "components"
+    lines += ["", f"W has {found.components:,} strongly connected {parts}."]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Which matrix W is meant? From an array, nested lists, text, or a .npy, .csv or .json file.
+"""Which matrix W is meant? From an array or nested lists (files and text: files.py).
 
 Entries are numbers, exact fractions as text ("1/3"), or [real part, imaginary part]: the forms a
 receipt writes down. A number stands for exactly the binary64 it parses to.
@@ -6,13 +6,10 @@ receipt writes down. A number stands for exactly the binary64 it parses to.
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,23 +54,19 @@ class Matrix:
         check_shape(array.shape)
         values = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
         # Whole numbers above 2^53 and long doubles would be rounded unnoticed.
-        if array.dtype.kind in "iu" and not np.array_equal(values.astype(array.dtype), array):
-            raise BadInput("W holds whole numbers that binary64 can't: give them as text")
+        if not np.array_equal(
+            values.astype(array.dtype), array, equal_nan=array.dtype.kind in "fc"
+        ):
+            raise BadInput("W holds numbers that binary64 can't: give them as fractions in text")
         check_finite(values)
         return cls(np.ascontiguousarray(values))
 
     @classmethod
     def _from_rows(cls, rows: list[Any]) -> Matrix:
         """From nested lists."""
-        lengths = {len(row) if isinstance(row, list | tuple) else -1 for row in rows}
-        if lengths != {len(rows)}:
-            widths = ", ".join(map(str, sorted(lengths))) if lengths else "none"
-            raise BadInput(
-                f"W must be square, rows of equal length: got {len(rows)} rows of {widths} entries"
-            )
-        check_shape((len(rows), len(rows)))
+        check_rows(rows)
         entries = [
-            [entry(x, f"row {i + 1}, column {j + 1}") for j, x in enumerate(row)]
+            [entry(x, f"W, row {i + 1}, column {j + 1}") for j, x in enumerate(row)]
             for i, row in enumerate(rows)
         ]
         kind = complex if any(type(x) is tuple for row in entries for x in row) else float
@@ -82,26 +75,6 @@ class Matrix:
         parts = [p for row in entries for x in row for p in (x if type(x) is tuple else (x,))]
         exact = all(Fraction(p) == Fraction(float(p)) for p in parts)
         return cls(values, None if exact else tuple(map(tuple, entries)))
-
-    @classmethod
-    def read(cls, source: str) -> Matrix:
-        """From a file's name, or the matrix itself as JSON: "[[0.9, 1], [0, 0.9]]".
-
-        Raises:
-            BadInput: no such file, another format, a pickled .npy, no matrix in it.
-        """
-        if source.lstrip().startswith("["):
-            return cls.of(from_json(source, "the matrix"))
-        path = Path(source)
-        readers = {".npy": from_npy, ".csv": from_csv, ".json": from_json_file}
-        if path.suffix.lower() not in readers:
-            raise BadInput(f'expected a .npy, .csv or .json file or "[[...], ...]", got {source!r}')
-        try:
-            return cls.of(readers[path.suffix.lower()](path))
-        except OSError as error:
-            raise BadInput(f"can't read {path}: {error.strerror or error}") from None
-        except UnicodeDecodeError:
-            raise BadInput(f"{path} is not UTF-8 text") from None
 
     @property
     def size(self) -> int:
@@ -149,6 +122,20 @@ def check_shape(shape: tuple[int, ...]) -> None:
         )
 
 
+def check_rows(rows: list[Any]) -> None:
+    """Refuse what aren't as many lists as each of them is long."""
+    for i, row in enumerate(rows, 1):
+        if not isinstance(row, list | tuple):
+            raise BadInput(f"W, row {i}: expected a list of entries, got {str(row)[:40]!r}")
+    lengths = sorted({len(row) for row in rows} or {0})
+    if lengths == [0]:
+        raise BadInput("W is empty; a recurrence needs at least one row")
+    if lengths != [len(rows)]:
+        widths = " and ".join(map(str, lengths))
+        raise BadInput(f"W must be square, got rows of length {widths}, {len(rows)} in all")
+    check_shape((len(rows), len(rows)))
+
+
 def check_finite(values: Inexact[np.ndarray, "n n"]) -> None:
     """Refuse NaN and infinity, saying where."""
     bad = np.argwhere(~np.isfinite(values))
@@ -179,7 +166,17 @@ def real(value: Any, where: str) -> int | float | Fraction:
             return Fraction(value.strip())
         except (ValueError, ZeroDivisionError):
             pass
-    raise BadInput(f"W has {str(value)[:40]!r} in {where}: expected {FORMS}")
+    raise BadInput(f"{where}: expected {FORMS}; got {str(value)[:40]!r}")
+
+
+def vector(value: Any, name: str) -> list[float | complex]:
+    """A list of entries, each of the forms that W may have, as the nearest binary64 numbers."""
+    if not isinstance(value, list):
+        raise BadInput(f'{name}: expected a list such as "[1, 0]", got {str(value)[:40]!r}')
+    found = [approximate(entry(x, f"{name}, entry {i}")) for i, x in enumerate(value, 1)]
+    if not np.isfinite(found).all():
+        raise BadInput(f"{name} has an entry beyond binary64")
+    return found
 
 
 def approximate(value: Any) -> float | complex:
@@ -200,47 +197,3 @@ def written(value: Any) -> Any:
     if type(value) is tuple:
         return [written(part) for part in value]
     return str(value) if isinstance(value, Fraction) else value
-
-
-def from_json(text: str, where: object) -> Any:
-    """The value of a JSON text; NaN and Infinity are refused later, with their place."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{where} is not JSON: {error}") from None
-
-
-def from_json_file(path: Path) -> Any:
-    """A .json file: the rows, or a receipt's {"W": rows}."""
-    value = from_json(path.read_text(encoding="utf-8"), path)
-    return value["W"] if isinstance(value, dict) and "W" in value else value
-
-
-def from_csv(path: Path) -> list[list[Any]]:
-    """A .csv file: a row a line; whole numbers and fractions stay exact."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
-    return [[number(cell) for cell in row] for row in rows]
-
-
-def number(cell: str) -> Any:
-    """A cell: "1/3" stays text, "0.1" is the binary64, "1+2j" a pair."""
-    for kind in (int, float, complex):
-        try:
-            return kind(cell)
-        except ValueError:
-            continue
-    return cell
-
-
-def from_npy(path: Path) -> Any:
-    """A .npy file of numbers, its header read before anything is allocated."""
-    try:
-        array = np.load(path, allow_pickle=False, mmap_mode="r")
-    except ValueError as error:
-        hint = "a pickled array is refused: it can run code; save numbers"
-        what = hint if "pickle" in str(error).lower() or "object" in str(error).lower() else error
-        raise BadInput(f"{path}: {what}") from None
-    if not isinstance(array, np.ndarray):
-        raise BadInput(f"{path} is no .npy file")
-    return array

@@ -51,8 +51,7 @@ def power(W: object, h0: npt.ArrayLike, t: int) -> State:
     """
     matrix = Matrix.of(W)
     state = start(matrix, h0)
-    if not isinstance(t, int) or isinstance(t, bool) or not 0 <= t <= 10**15:
-        raise BadInput(f"steps are a whole number from 0 to 10^15, got {t!r}")
+    check_steps(t)
     # Coordinates that h never reaches may grow so fast that the others would underflow beside them.
     here = reachable(matrix.values, state.direction)
     if 0 < len(here) < matrix.size:
@@ -77,6 +76,12 @@ def power(W: object, h0: npt.ArrayLike, t: int) -> State:
             M, more = two_scaled(M @ M)
             exponent = 2 * exponent + more
     return normalised(h, state.log_norm, bits)
+
+
+def check_steps(t: int) -> None:
+    """Refuse what is no number of steps."""
+    if not isinstance(t, int) or isinstance(t, bool) or not 0 <= t <= 10**15:
+        raise BadInput(f"steps are a whole number from 0 to 10^15, got {t!r}")
 
 
 def reachable(

@@ -32,6 +32,8 @@ class Track:
     norms: Float[np.ndarray, " time"]
     """||dL/dh_t||, over batch and hidden, at each step t."""
     recurrent: bool
+    gated: bool = False
+    """Whether it is an LSTM or a GRU."""
 
     @property
     def rate(self) -> float:
@@ -89,8 +91,13 @@ def probe(
         learning_rate: of the update-to-weight ratio.
 
     Raises:
-        BadInput: the model has no loss of its own, or nothing in it needs a gradient.
+        BadInput: the model has no loss of its own, nothing in it needs a gradient, or its weights
+            are in shares (FSDP). Of a DDP model, this process's batch is measured alone.
     """
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        model = model.module
+    if any(hasattr(p, "full_tensor") for p in model.parameters()):
+        raise BadInput("the model's weights are in shares (FSDP): probe the whole model")
     before = {p: p.grad for p in model.parameters()}
     generator = torch.get_rng_state()
     for p in before:
@@ -102,7 +109,8 @@ def probe(
                 raise BadInput("the loss depends on no parameter that needs a gradient")
             value.backward()
         tracks = [
-            Track(name, norms, recurrent) for name, norms, recurrent in recorder.gradient_norms()
+            Track(name, norms, bool(mode), gated=mode in ("LSTM", "GRU"))
+            for name, norms, mode in recorder.gradient_norms()
         ]
         weights = [ratio(name, p, learning_rate) for name, p in model.named_parameters()]
     finally:
@@ -149,12 +157,20 @@ def diagnose(track: Track) -> list[str]:
         return [f"{track.name}: the gradient overflows; clip it (training.clip_norm 1.0)"]
     top = norms.max()
     if math.log(rate) < -STEEP:
-        far = np.flatnonzero(norms > FEW * top)
+        first = np.flatnonzero(norms > FEW * top)[0]
+        reach = (
+            f"steps before t = {first} get less than 1/1000 of the largest"
+            if first
+            else f"the first step gets {norms[0] / top:.2g} of the largest"
+        )
+        what = (
+            "A forget-gate bias of 1 to 3, or an orthogonal start of the recurrent weights,"
+            if track.gated
+            else "An LSTM or GRU, or an orthogonal start of the recurrent weights,"
+        )
         return [
             f"{track.name}: the gradient vanishes, by a factor of {rate:.3g} a step backwards; "
-            f"steps before t = {far[0]} get less than 1/1000 of the largest. An LSTM or GRU, an "
-            "orthogonal start of the recurrent weights, or a forget-gate bias of 1 to 3 usually "
-            "helps."
+            f"{reach}. {what} usually helps."
         ]
     if math.log(rate) > STEEP:
         return [

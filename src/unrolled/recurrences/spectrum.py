@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Complex, Float
 
-from unrolled.errors import WorkFailed
+from unrolled.errors import BadInput, WorkFailed
 from unrolled.receipts import Receipt, check
 from unrolled.recurrences.matrix import Matrix
 
@@ -90,7 +90,8 @@ def spectrum(W: object) -> Spectrum:
         W: (n, n), whatever `Matrix.of` takes.
 
     Raises:
-        BadInput: no square matrix of finite numbers.
+        BadInput: no square matrix of finite numbers; its norm is above 2^1020, so that the radius
+            may be beyond binary64.
         WorkFailed: LAPACK doesn't converge.
 
     >>> answer = spectrum([[0.0, 1.0], [-0.25, 0.0]])
@@ -98,6 +99,18 @@ def spectrum(W: object) -> Spectrum:
     True
     """
     matrix = Matrix.of(W)
+    with np.errstate(over="ignore"):
+        sizes = np.abs(matrix.values)
+        norm = min(sizes.sum(axis=0).max(), sizes.sum(axis=1).max())
+    if not norm < 2.0**1020:
+        raise BadInput(
+            f"W's entries, up to {sizes.max():.3g}, are too large: its eigenvalues may be beyond "
+            "binary64; divide W by a power of two"
+        )
+    if not sizes.any():
+        zero = np.zeros(matrix.size)
+        evidence = {"squarings": 0, "bits": 32}
+        return Spectrum(matrix, zero.astype(complex), zero, 0.0, 0.0, evidence, "powers")
     found = by_eigenvectors(matrix)
     if found is not None and found.high - found.low <= GOOD_ENOUGH * found.high:
         return found
@@ -277,7 +290,7 @@ def by_powers(matrix: Matrix) -> Spectrum:
     order = np.argsort(-np.abs(values), kind="stable")
     best: tuple[float, float, dict[str, int]] | None = None
     for squarings, bits in ((48, 1280), (24, 640), (14, 320)):
-        if size**3 * (squarings + 1) * bits**2 > check.MAX_POWER_WORK:
+        if not check.affordable(size**3 * (squarings + 1) * bits**2, size):
             continue
         low, high = power_interval(check.powers(W, squarings, bits), size)
         if best is None or high - low < best[1] - best[0]:

@@ -54,8 +54,9 @@ def transient(W: object, steps: int = 10_000) -> Transient:
     steps = min(steps, max(100, WORK // len(values) ** 3))
     norms = log_norms(values, steps, fallen=rho < 1)
     top = int(np.argmax(norms))
-    frobenius = float(np.linalg.norm(values))
-    kept = float(np.linalg.norm(eigenvalues))
+    scale = float(np.abs(values).max()) or 1.0  # its square may be beyond binary64
+    frobenius = float(np.linalg.norm(values / scale))
+    kept = float(np.linalg.norm(eigenvalues / scale))
     departure = math.sqrt(max(0.0, 1 - (kept / frobenius) ** 2)) if frobenius else 0.0
     return Transient(
         peak=float(norms[top]),

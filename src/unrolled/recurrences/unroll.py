@@ -52,6 +52,7 @@ class Recorder:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.states: dict[str, list[Tensor]] = {}
+        self.modes: dict[str, str] = {}
         self.outputs: dict[str, Tensor] = {}
         self.undo: list[Callable[[], object]] = []
 
@@ -114,6 +115,7 @@ class Recorder:
                 start = tuple(part[layer * directions + d] for part in first)
                 label = f"{name} layer {layer}" + (" backwards" if d else "")
                 step = cell(module, layer, "_reverse" if d else "")
+                self.modes[label] = module.mode
                 y, final = self._run(label, step, x, start, lengths, backwards=bool(d))
                 outputs.append(y)
                 finals.append(final)
@@ -148,15 +150,15 @@ class Recorder:
         self.states[label] = kept
         return torch.stack(outputs, dim=1), state
 
-    def gradient_norms(self) -> Iterator[tuple[str, Float[np.ndarray, " time"], bool]]:
-        """Name, ||dL/dh_t|| at each step, whether it is a recurrence; after the backward pass."""
+    def gradient_norms(self) -> Iterator[tuple[str, Float[np.ndarray, " time"], str]]:
+        """Name, ||dL/dh_t|| at each step, a recurrence's mode; after the backward pass."""
         for name, states in self.states.items():
             found = [0.0 if h.grad is None else float(h.grad.norm()) for h in states]
-            yield name, np.array(found), True
+            yield name, np.array(found), self.modes[name]
         for name, tensor in self.outputs.items():
             if tensor.grad is not None:
                 norms = tensor.grad.float().norm(dim=(0, 2))
-                yield name, norms.detach().cpu().numpy().astype(np.float64), False
+                yield name, norms.detach().cpu().numpy().astype(np.float64), ""
 
 
 def initial(module: Any, x: Tensor, state: Any) -> Hidden:

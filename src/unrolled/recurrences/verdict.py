@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Complex, Float, Inexact
 
 from unrolled.errors import WorkFailed
 from unrolled.receipts import Receipt
@@ -67,6 +68,15 @@ class Verdict:
         """Growth before the long run."""
         return transient(self.spectrum.matrix)
 
+    @cached_property
+    def growing(self) -> Inexact[np.ndarray, "n k"]:
+        """Orthonormal q_1, …, q_k: h_t explodes exactly for the h_0 with some q_i^T h_0 not 0.
+
+        They span the invariant subspace of W of the eigenvalues outside the circle: with W Q = Q T,
+        Q^T h_t = (T^T)^t Q^T h_0, and T has those eigenvalues alone. An estimate.
+        """
+        return outer_subspace(self.spectrum.matrix.values, np.abs(self.spectrum.eigenvalues))
+
     def receipt(self) -> Receipt:
         """`recurrence.exact` where rho is 1, else `recurrence.spectrum`."""
         if self.exact is not None and self.behaviour in ("bounded", "polynomial"):
@@ -99,6 +109,29 @@ def verdict(W: object) -> Verdict:
     return Verdict(sure[exact.verdict], found, exact)
 
 
+def outer_subspace(
+    values: Inexact[np.ndarray, "n n"], moduli: Float[np.ndarray, " n"]
+) -> Inexact[np.ndarray, "n k"]:
+    """An orthonormal basis of W's invariant subspace for |lambda| > 1, defective ones too.
+
+    A circle through the gap goes to the imaginary axis by (V - I)(V + I)^-1, where Newton's
+    iteration finds the sign function: 1 for what was outside, -1 inside (Roberts 1980).
+    """
+    size, outside = len(values), int((moduli > 1 + 1e-12).sum())
+    if outside in (0, size):
+        return np.eye(size)[:, :outside]
+    gap = math.sqrt(moduli[outside - 1] * max(moduli[outside], 0.25))
+    V, identity = values / gap, np.eye(size)
+    S = np.linalg.solve((V + identity).T, (V - identity).T).T
+    for _ in range(60):
+        new = (S + np.linalg.inv(S)) / 2
+        done = np.abs(new - S).max() <= 1e-12 * np.abs(new).max()
+        S = new
+        if done:
+            break
+    return np.linalg.svd(S + identity)[0][:, :outside]
+
+
 @dataclass(frozen=True)
 class Part:
     """The share of h_0 in the invariant subspaces of W^T, split by |lambda|."""
@@ -109,6 +142,40 @@ class Part:
     decaying: float
 
 
+def coordinates(
+    matrix: Matrix, h0: npt.ArrayLike
+) -> tuple[Complex[np.ndarray, " n"], Complex[np.ndarray, "n n"]]:
+    """W^T's eigenvalues, and h_0 / ||h_0|| split along its eigenvectors, a column each.
+
+    Raises:
+        BadInput: h_0 doesn't fit W.
+        WorkFailed: W has too few eigenvectors to split h_0 into.
+    """
+    state = start(matrix, h0)
+    values, vectors = np.linalg.eig(matrix.values.T)
+    with np.errstate(all="ignore"):
+        if not np.linalg.cond(vectors) < 1e12:
+            raise WorkFailed("W has too few eigenvectors to split h_0 by them")
+    weights = np.linalg.solve(vectors, state.direction.astype(complex))
+    return values.astype(complex), vectors * weights
+
+
+def rate_of(W: object, h0: npt.ArrayLike, tolerance: float = 1e-9) -> float | None:
+    """The factor a step in the long run of this h_0: the largest |lambda| that it has a part of.
+
+    None where W has too few eigenvectors to tell. An estimate.
+
+    >>> rate_of([[2, 0], [0, 0.5]], [0, 1])
+    0.5
+    """
+    try:
+        values, split = coordinates(Matrix.of(W), h0)
+    except WorkFailed:
+        return None
+    found = np.abs(values)[np.linalg.norm(split, axis=0) > tolerance]
+    return float(found.max(initial=0.0))
+
+
 def parts(W: object, h0: npt.ArrayLike, tolerance: float = 1e-9) -> Part:
     """How much of h_0 lies where. An estimate, by W^T's eigenvectors.
 
@@ -116,16 +183,10 @@ def parts(W: object, h0: npt.ArrayLike, tolerance: float = 1e-9) -> Part:
         BadInput: h_0 doesn't fit W.
         WorkFailed: W has too few eigenvectors to split h_0 into.
     """
-    matrix = Matrix.of(W)
-    state = start(matrix, h0)
-    values, vectors = np.linalg.eig(matrix.values.T)
-    with np.errstate(all="ignore"):
-        if not np.linalg.cond(vectors) < 1e12:
-            raise WorkFailed("W has too few eigenvectors to split h_0 by them")
-    weights = np.linalg.solve(vectors, state.direction.astype(complex))
+    values, split = coordinates(Matrix.of(W), h0)
 
     def share(which: npt.NDArray[np.bool_]) -> float:
-        size = float(np.linalg.norm(vectors[:, which] @ weights[which]))
+        size = float(np.linalg.norm(split[:, which].sum(axis=1)))
         return size if size > tolerance else 0.0
 
     modulus = np.abs(values)

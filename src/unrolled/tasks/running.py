@@ -88,6 +88,7 @@ def train(
                 return False
             job, model, batches = _begin(located(config))
             check_place(folder, overwrite=overwrite)
+            Checkpoints(folder).announce(model, config.training)
             held.enter_context(locked(folder))
             made_by, data = command or sys.argv, job.fingerprint()
             create(folder, job.config, job.tokenizer, made_by, data=data, overwrite=overwrite)
@@ -225,7 +226,8 @@ def _fit(
     keep_few_kernels()
     config, checkpoints = job.config, Checkpoints(folder)
     with RunLog(folder) if leads() else NoLog() as log:
-        for line in (*job.skipped(), batches.report(), introduction(job, model), *notes):
+        needed = first(lambda: checkpoints.announce(model, config.training))
+        for line in (*job.skipped(), batches.report(), introduction(job, model), needed, *notes):
             if line:
                 log.say(line)
         trainer = Trainer(

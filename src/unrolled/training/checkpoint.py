@@ -30,6 +30,7 @@ from torch import Tensor
 from unrolled.errors import BadInput, WorkFailed
 from unrolled.models.build import Model
 from unrolled.models.store import WEIGHTS, load_weights, parameters
+from unrolled.training.config import TrainingConfig
 from unrolled.training.optimizer import Optimizer
 from unrolled.training.parallel import rank, size, spread
 
@@ -38,6 +39,8 @@ OPTIMIZER, STATE = "optimizer.safetensors", "state.json"
 FORMAT = 1
 NAME = re.compile(r"step-(\d{8,})")
 KEPT = 2
+LARGE = 10**9
+"""Bytes that a run's checkpoints are announced from."""
 
 
 @dataclass
@@ -134,6 +137,32 @@ class Checkpoints:
         steps = self.steps()
         return self.path(steps[-1]) if steps else None
 
+    def announce(self, model: Model, config: TrainingConfig) -> str:
+        """What the checkpoints of a run will need on the disk, in a line; "" where that is little.
+
+        Raises `BadInput` where the disk hasn't so much.
+        """
+        weights = sum(p.numel() * p.element_size() for p in model.parameters())
+        each = weights + Optimizer(model, config).size()
+        written = 1 + -(-config.max_steps // config.save_every)
+        kept = min(written, KEPT + 1)
+        # The new one is whole before an old one goes; the final weights stand beside them.
+        most = each * min(written, kept + 1) + weights
+        there = sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+        place = next(path for path in self.folder.absolute().parents if path.exists())
+        free = shutil.disk_usage(place).free
+        if most - there > free:
+            raise BadInput(
+                f"the checkpoints need up to {gigabytes(most)} and {place} has "
+                f"{gigabytes(free)} left: make room, or choose another --out"
+            )
+        if each * kept < LARGE:
+            return ""
+        return (
+            f"checkpoints: up to {gigabytes(each)} each, {gigabytes(each * kept)} in all; "
+            f"{gigabytes(free)} are free"
+        )
+
     def save(self, snapshot: Snapshot) -> None:
         """Write a snapshot in the background, the one before being done.
 
@@ -214,6 +243,11 @@ class Checkpoints:
         shutil.rmtree(doomed, ignore_errors=True)
         self.path(step).rename(doomed)
         shutil.rmtree(doomed)
+
+
+def gigabytes(size: int) -> str:
+    """Bytes in words, in units of 10^9."""
+    return f"{size / 1e9:.2g} GB" if size < 10**10 else f"{size / 1e9:,.0f} GB"
 
 
 def flush(path: Path) -> None:

@@ -132,6 +132,12 @@ class Trainer:
                 last = ended != "finished" or self.step == self.config.max_steps
                 if last or self._due(self.config.save_every):
                     self._save()
+            if ended == "out of time" and self.step < self.config.warmup_steps:
+                self.log.say(
+                    f"the time was over within the warm-up: {self.step} of its "
+                    f"{self.config.warmup_steps} steps (--training.warmup-steps), so little has "
+                    "changed"
+                )
             # What follows is for the reader of this run; a resumed one goes on from before it.
             if self.validated[0] < self.step:
                 self._evaluate()

@@ -34,6 +34,15 @@ class Optimizer:
         else:
             self.parts = [torch.optim.AdamW([decayed, plain], betas=betas, fused=True)]
 
+    def size(self) -> int:
+        """Bytes of what it will remember: AdamW two numbers a weight, Muon one."""
+        return sum(
+            (1 if isinstance(part, torch.optim.Muon) else 2) * p.numel() * p.element_size()
+            for part in self.parts
+            for group in part.param_groups
+            for p in group["params"]
+        )
+
     def step(self, learning_rate: float) -> None:
         """Apply the gradients that the parameters hold, then drop them."""
         for part in self.parts:
