@@ -12,7 +12,7 @@ that proof away.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -180,6 +180,39 @@ class TokenBias:
         for token, bias in self.biases.items():
             added[token] = bias
         return log_probs + added
+
+
+@dataclass(frozen=True)
+class StopStrings:
+    """Behind a stop string nothing comes but the end, which is sure there: log-probability 0."""
+
+    strings: tuple[str, ...]
+    decode: Callable[[Sequence[int]], bytes]
+    """The bytes that tokens spell."""
+    end_token: int
+    keeps_bound = True
+    """Scores become -inf or 0."""
+
+    def __post_init__(self) -> None:
+        """Refuse a string that is everywhere."""
+        if not all(self.strings):
+            raise BadInput("a stop string needs at least one character")
+
+    def __call__(
+        self, prefixes: Prefixes, log_probs: Float[Tensor, "rows vocab"]
+    ) -> Float[Tensor, "rows vocab"]:
+        """End the rows whose text holds one of the strings."""
+        rows = [row for row, prefix in enumerate(prefixes) if self.ends(prefix)]
+        if not rows:
+            return log_probs
+        left = log_probs.index_fill(0, torch.tensor(rows, device=log_probs.device), -math.inf)
+        left[rows, self.end_token] = 0.0
+        return left
+
+    def ends(self, prefix: Sequence[int]) -> bool:
+        """Whether the text of these tokens holds a stop string."""
+        text = self.decode(prefix)
+        return any(string.encode("utf-8", "surrogatepass") in text for string in self.strings)
 
 
 def forbid(

@@ -5,7 +5,7 @@ The checker adds up what a receipt says the model said. Here the model is asked 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from unrolled.errors import BadInput
 
 TOLERANCE = 1e-3
 """Of one log-probability: the sums of a model's products come in another order in another batch."""
+ROWS_TOGETHER = 64
+"""Prefixes of a map that are scored side by side."""
 
 
 @torch.no_grad()
@@ -85,27 +87,59 @@ def _trace(scorer: Scorer, given: Any, steps: list[Any], tolerance: float) -> st
 
 def _map(scorer: Scorer, given: Any, evidence: Any, tolerance: float) -> str:
     prefixes = [[0, -1, 0.0], *evidence["prefixes"]]
-    depth: list[int] = [0]
     children: dict[int, list[int]] = {}
     for number, (parent, _, _) in enumerate(prefixes[1:], 1):
-        depth.append(depth[parent] + 1)
         children.setdefault(parent, []).append(number)
     rest = {number: best for number, best, _ in evidence["rejected"]}
-    expanded = sorted(children.keys() | rest.keys())
-    state, log_probs = scorer.start([given["source"]])
-    rows: dict[int, int] = {0: 0}
-    for level in range(max(depth[n] for n in expanded) + 1):
-        if level:
-            here = [n for n in expanded if depth[n] == level]
-            parents = torch.tensor([rows[prefixes[n][0]] for n in here], device=log_probs.device)
-            tokens = torch.tensor([prefixes[n][1] for n in here], device=log_probs.device)
-            state, log_probs = scorer.step(state, parents, tokens)
-            rows = {n: row for row, n in enumerate(here)}
-        for number, row in rows.items():
-            values = rounded(log_probs[row]).cpu()
+    expanded, waiting = [], [0]
+    while waiting:  # a prefix before its children, side by side what begins alike
+        number = waiting.pop()
+        if number in children or number in rest:
+            expanded.append(number)
+        waiting += reversed(children.get(number, []))
+    for start in range(0, len(expanded), ROWS_TOGETHER):
+        part = expanded[start : start + ROWS_TOGETHER]
+        for number, values in _walk(scorer, given["source"], part, prefixes):
             if found := _node(values, number, children, prefixes, rest, tolerance):
                 return found
     return ""
+
+
+def _walk(
+    scorer: Scorer, source: list[int], wanted: list[int], prefixes: list[Any]
+) -> Iterator[tuple[int, Tensor]]:
+    """Each wanted prefix with what the model says behind it, the shorter ones first."""
+    depth = {0: 0}
+    for number in wanted:
+        path = []
+        while number not in depth:
+            path.append(number)
+            number = prefixes[number][0]
+        depth.update({n: depth[number] + k for k, n in enumerate(reversed(path), 1)})
+    levels: list[list[int]] = [[] for _ in range(1 + max(depth.values()))]
+    for number, level in depth.items():
+        levels[level].append(number)
+    state, log_probs = scorer.start([source])
+    rows: dict[int, int] = {}
+    for level, here in enumerate(levels):
+        if level:
+            parents = torch.tensor([rows[prefixes[n][0]] for n in here], device=log_probs.device)
+            tokens = torch.tensor([prefixes[n][1] for n in here], device=log_probs.device)
+            state, log_probs = scorer.step(state, parents, tokens)
+        rows = {number: row for row, number in enumerate(here)}
+        for number in set(here).intersection(wanted):
+            yield number, rounded(log_probs[rows[number]]).cpu()
+
+
+def longest(document: Mapping[str, Any]) -> int:
+    """How many tokens a model that re-scores this receipt has to read behind the source."""
+    evidence = document["evidence"]
+    if document["kind"] != "beam.map":
+        return len(evidence["steps"])
+    depth = [0]
+    for parent, _, _ in evidence["prefixes"]:
+        depth.append(depth[parent] + 1)
+    return max(depth)
 
 
 def _node(
