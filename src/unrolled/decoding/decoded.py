@@ -71,6 +71,8 @@ class Decoded:
     max_length: int
     below_zero: bool = True
     """Whether no step could add to a score: False with a processor that breaks the bound."""
+    rules: tuple[str, ...] = ()
+    """What changed the model's log-probabilities, as `processors.rule_of` writes it."""
 
     @property
     def steps(self) -> int:
@@ -149,6 +151,8 @@ class Decoded:
         }
         if not self.below_zero:
             given["keeps_bound"] = False
+        if self.rules:
+            given["rules"] = list(self.rules)
         answer: dict[str, Any] = {}
         if self.hypotheses:
             best = self.hypotheses[0]

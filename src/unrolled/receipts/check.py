@@ -1174,11 +1174,15 @@ def search_given(given: Any, names: set[str]) -> tuple[dict[str, int], Objective
     """The numbers of a search and its objective.
 
     "keeps_bound": false, where a rule changed the model's numbers and may lift some above 0.
+    "rules", where there are any, say which; they matter to whoever asks the model again.
     """
     bound = "keeps_bound" not in given
     if not bound and given["keeps_bound"] is not False:
         raise Malformed("given.keeps_bound: expected false, or nothing")
-    extra = set() if bound else {"keeps_bound"}
+    extra = set(given) & {"keeps_bound", "rules"}
+    rules = given.get("rules", [])
+    if type(rules) is not list or not all(type(rule) is str for rule in rules):
+        raise Malformed("given.rules: expected a list of texts")
     keys(
         given,
         "given",

@@ -43,7 +43,8 @@ def rescorer(folder: Path, *, large: bool = False) -> Callable[[str], Verdict]:
                 f"its source and {length} tokens don't fit into the model's max_positions "
                 f"{writes.config.model.max_positions}: it is another model's"
             )
-        return rescore(writes.scorer(model, length), document)
+        decode = writes.tokenizer.decode_bytes
+        return rescore(writes.scorer(model, length), document, decode=decode)
 
     def verdict_on(file: str) -> Verdict:
         name = ascii(file)[1:-1]
