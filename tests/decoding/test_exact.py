@@ -199,7 +199,7 @@ def test_a_map_has_at_most_two_prefixes_for_each_row_of_the_budget(rows: int) ->
 def test_a_map_that_the_checker_would_not_read_is_refused_before_it_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    answer = exact_search(Tiny(4, 3), [1], max_length=4)
+    answer = exact_search(Tiny(4, 3), [1], max_length=5, objective="word-reward:1.5")
     monkeypatch.setattr(prefix_tree, "MAX_PREFIXES", 5)
     with pytest.raises(BadInput, match="checker reads 5: a budget of 2 rows or fewer"):
         answer.receipt()

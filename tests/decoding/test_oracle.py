@@ -1,7 +1,7 @@
 """Every kind of scorer, objective and stop rule against all sequences of a tiny vocabulary.
 
-The oracle asks the same model in the plainest way (one row, no cache, no padding), writes down every
-sequence up to a length, and takes the best by the objective's definition.
+The oracle asks the same model in the plainest way (one row, no cache, no padding), writes down
+every sequence up to a length, and takes the best by the objective's definition.
 """
 
 from __future__ import annotations
