@@ -31,8 +31,11 @@ class Tiny:
 
     end_token = 0
 
-    def __init__(self, vocab_size: int, seed: int, *, coarse: bool = False) -> None:
+    def __init__(
+        self, vocab_size: int, seed: int, *, coarse: bool = False, sharpness: float = 1.5
+    ) -> None:
         self.vocab_size, self.seed, self.coarse = vocab_size, seed, coarse
+        self.sharpness = sharpness
         self.widths: list[int] = []
 
     def row(self, source: Sequence[int], tokens: Sequence[int]) -> Tensor:
@@ -40,7 +43,7 @@ class Tiny:
         draw = torch.Generator().manual_seed(seed)
         if self.coarse:
             return -torch.randint(1, 5, (self.vocab_size,), generator=draw) / 4.0
-        return (torch.randn(self.vocab_size, generator=draw) * 1.5).log_softmax(-1)
+        return (torch.randn(self.vocab_size, generator=draw) * self.sharpness).log_softmax(-1)
 
     def _rows(self, state: list[Any]) -> tuple[Any, Tensor]:
         self.widths.append(len(state))

@@ -545,7 +545,7 @@ def trace_holds_with_60_digits(document: Document) -> bool:
     assert 0 <= end < vocab
     assert set(evidence) == {"steps", "bound"}
     beam: list[tuple[list[int], Fraction]] = [([], Fraction(0))]
-    completed, thrown = [], []
+    completed, thrown, narrow = [], [], False
     for t, step in enumerate(evidence["steps"], 1):
         assert set(step) == {"kept", "rejected"}
         assert t <= longest
@@ -566,7 +566,8 @@ def trace_holds_with_60_digits(document: Document) -> bool:
         if step["rejected"] is not None:
             r = Fraction(step["rejected"])
             assert type(step["rejected"]) in (int, float)
-            assert len(new) == size
+            narrow = narrow or len(new) < size
+            assert len(new) < vocab * sum(tokens[-1:] != [end] for tokens, _ in beam)
             assert r <= new[-1][1]
             assert positive or r <= 0
             thrown += [decimal_score(name, r, n) for n in range(t, longest + 1)]
@@ -585,6 +586,7 @@ def trace_holds_with_60_digits(document: Document) -> bool:
     else:
         assert evidence["bound"] is None
     if not answer:
+        assert not narrow
         return (
             not completed and not later and document["claim"] == words + " completes no hypothesis."
         )
@@ -597,6 +599,8 @@ def trace_holds_with_60_digits(document: Document) -> bool:
     assert type(answer["score"]) in (int, float)
     assert abs(Decimal(answer["score"]) - best) <= (abs(best) + longest) * Decimal(2) ** -40
     assert max(later, default=best) <= best + tiny
+    # In a narrower beam, what was rejected must be worse: else it may stand before the answer.
+    assert not narrow or (max(thrown) < best - tiny and not positive)
     claim = f"{words} finds this best sequence by {name}, and no step after step {steps} can find"
     claim += " a better one"
     above = max([best, *thrown, *later])

@@ -13,6 +13,14 @@ their log-probabilities do. best_≤t is the best completed score so far.
 bound (`objectives.py`). All later hypotheses complete a live prefix; once the bound of the best
 live prefix is no better than best_≤t, no later step can do better (Huang et al. 2017, theorem 1).
 
+**Narrow first.** Where a model is sure of itself, one row a source does. Follow the best prefix
+alone, of sum s_t after t tokens, and remember the best bound of what it left behind. If it ends, as
+y of sum s, and scores above all of these bounds, y is the best sequence of all, and beam search of
+any size finds it: a rival at length t would have a sum above s_t ≥ s, so a bound of at least y's
+score, and it continues a prefix that was left behind, whose bound is no smaller. As soon as y can
+no longer do so, the source is searched again in full (compare Meister, Vieira and Cotterell 2020,
+whose best-first search also leaves out expansions that cannot matter).
+
 Stop rules: `optimal` stops there; `nth` when the n-th best is as certain; `exhaustive` when nothing
 is live or max_length is reached. `hf:false`, `hf:true` and `hf:never` are Hugging Face's
 early_stopping False, True and "never", for comparison: there completed hypotheses take no place
@@ -41,6 +49,8 @@ from unrolled.errors import BadInput
 STOPS = ("optimal", "nth", "exhaustive", "hf:false", "hf:true", "hf:never")
 ROWS_TOGETHER = 256
 """Sources × beam_size decoded side by side."""
+SURE = 0.9
+"""Probability of the first token from which on the best prefix is followed alone."""
 OnPrefix = Callable[[int, list[int]], None]
 
 
@@ -71,12 +81,15 @@ def beam_search(
     processors: Sequence[LogitProcessor] = (),
     on_prefix: OnPrefix | None = None,
     on_finished: Callable[[int], None] | None = None,
+    narrow_first: bool = True,
 ) -> list[Decoded]:
     """The `n_best` best hypotheses of every source, by the rules in this file's docstring.
 
     max_length counts the end token; what is not completed by then is not an answer (except under
     Hugging Face's rules). `on_prefix(source's number, tokens)` is called as the tokens grow that
     all live prefixes and the best completed hypothesis share: whatever comes, the answer begins so.
+    `narrow_first` follows the best prefix alone where that is certain to be the answer (for the
+    stop `optimal`, one answer, no `on_prefix`); False keeps all of the beam in every trace.
     Raises `BadInput` for options that can't be, and for a scorer that returns NaN, positive
     log-probabilities or another shape.
     """
@@ -86,14 +99,20 @@ def beam_search(
         raise BadInput(f"{len(sources)} sources, but {len(limits)} values of max_length")
     if min(limits, default=1) < 1:
         raise BadInput(f"max_length must be at least 1, not {min(limits)}")
-    order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
-    together = max(1, ROWS_TOGETHER // beam_size)
+    left = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+    narrow = narrow_first and n_best == 1 < beam_size and on_prefix is None
+    widths = [1, beam_size] if narrow and options.stop == "optimal" else [beam_size]
     answers: dict[int, Decoded] = {}
-    for start in range(0, len(order), together):
-        chunk = order[start : start + together]
-        searches = [_Search(i, list(sources[i]), limits[i], options, on_prefix) for i in chunk]
-        _run(scorer, searches, options, processors, on_finished)
-        answers.update({search.number: search.decoded() for search in searches})
+    for width in widths:
+        together = max(1, ROWS_TOGETHER // width)
+        for start in range(0, len(left), together):
+            chunk = left[start : start + together]
+            searches = [
+                _Search(i, list(sources[i]), limits[i], options, width, on_prefix) for i in chunk
+            ]
+            _run(scorer, searches, options, processors, on_finished)
+            answers.update({s.number: s.decoded() for s in searches if not s.again})
+        left = [i for i in left if i not in answers]
     return [answers[i] for i in range(len(sources))]
 
 
@@ -149,17 +168,18 @@ def _run(
         found = best_extensions(log_probs, sums, counts, width, below_zero=options.below_zero)
         lists = zip(*(part.tolist() for part in found), strict=True)
         going, parents, tokens, first = [], [], [], 0
+        spare = ROWS_TOGETHER - len(active)
         for search, count, (totals, ranks, names, each) in zip(active, counts, lists, strict=True):
-            kept = [Kept(*k) for k in zip(ranks, names, each, totals, strict=True)]
-            search.advance([k for k in kept if k.total > -math.inf])
-            if search.reason:
-                if on_finished is not None:
-                    on_finished(search.number)
-            else:
+            possible = totals.index(-math.inf) if totals[-1] == -math.inf else len(totals)
+            search.advance(ranks, names, each, totals[:possible], spare)
+            if not search.reason:
                 going.append(search)
                 parents += [first + live.row for live in search.live]
                 tokens += [live.tokens[-1] for live in search.live]
+            elif on_finished is not None and not search.again:
+                on_finished(search.number)
             first += count
+            spare -= len(search.live) - 1
         active = going
         if not active:
             return
@@ -173,7 +193,7 @@ def _step(scorer: Scorer, state: Any, parents: Tensor, tokens: Tensor) -> tuple[
     return scorer.step(state, parents, tokens)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Live:
     """A prefix that goes on: its place in the beam, and its row in the call before."""
 
@@ -191,43 +211,101 @@ class _Search:
     source: list[int]
     max_length: int
     options: Options
+    width: int
+    """Prefixes kept: beam_size, or 1 while the best one is followed alone."""
     on_prefix: OnPrefix | None
     live: list[_Live] = field(default_factory=lambda: [_Live()])
     completed: list[Hypothesis] = field(default_factory=list)
     trace: list[Step] = field(default_factory=list)
     reason: str = ""
+    again: bool = False
+    """Whether this search stopped only for the source to be searched again, in full."""
     shared: int = 0
+    left_behind: tuple[float, int] | None = None
+    """(log-probability, best length) of the best that was rejected while the search was narrow."""
 
-    def advance(self, candidates: list[Kept]) -> None:
-        """Take the step's best candidates: keep, complete, reject, and see whether to stop."""
-        options, end, b = self.options, self.options.end_token, self.options.beam_size
-        length = len(self.trace) + 1
-        if options.stop.startswith("hf:"):
-            last = length == self.max_length
-            ends = [k.token == end or last for k in candidates]
-            places = [i for i, ended in enumerate(ends) if not ended][:b]
-            places = sorted({*places, *(i for i, ended in enumerate(ends[:b]) if ended)})
-        else:
-            places = list(range(min(b, len(candidates))))
-        chosen = set(places)
-        rejected = next((k.total for i, k in enumerate(candidates) if i not in chosen), None)
-        kept = [candidates[i] for i in places]
-        live, before = [], self.live
-        for rank, k in enumerate(kept):
-            parent = before[k.parent]
-            tokens = (*parent.tokens, k.token)
-            cut = options.stop.startswith("hf:") and length == self.max_length
-            if k.token == end or cut:
-                score = options.objective.score(k.total, length)
-                self.completed.append(Hypothesis(list(tokens), k.total, score, k.token == end))
+    def __post_init__(self) -> None:
+        """Hugging Face's rules are others."""
+        self.foreign = self.options.stop.startswith("hf:")
+
+    def advance(
+        self,
+        parents: list[int],
+        tokens: list[int],
+        each: list[float],
+        totals: list[float],
+        spare: int,
+    ) -> None:
+        """Take the step's best candidates, as many as there are totals: keep, complete, reject,
+        and see whether to stop. `spare` rows are free for a search that has to widen.
+        """
+        end, length = self.options.end_token, len(self.trace) + 1
+        unsure = length == 1 and self.width == 1 and not (totals and totals[0] > math.log(SURE))
+        if unsure and self.options.beam_size - 1 <= spare:
+            self.width = self.options.beam_size
+        places = self._places(tokens, len(totals))
+        cut = self.foreign and length == self.max_length
+        live, before, kept, ended = [], self.live, [], len(self.completed)
+        for rank, i in enumerate(places):
+            parent, token, total = before[parents[i]], tokens[i], totals[i]
+            kept.append(Kept(parent.rank, token, each[i], total))
+            if token == end or cut:
+                score = self.options.objective.score(total, length)
+                found = [*parent.tokens, token]
+                self.completed.append(Hypothesis(found, total, score, token == end))
             else:
-                live.append(_Live(tokens, k.total, rank, k.parent))
-        ranks = [parent.rank for parent in before]
-        self.trace.append(Step([k._replace(parent=ranks[k.parent]) for k in kept], rejected))
+                live.append(_Live((*parent.tokens, token), total, rank, parents[i]))
+        rejected = self._rejected(places, totals)
+        self.trace.append(Step(kept, rejected))
         self.live = live
-        self._order()
+        if len(self.completed) > ended:
+            self._order()
         self.reason = self._why_stop(length)
-        self._stream()
+        if self.width < self.options.beam_size:
+            self._stay_narrow(length)
+        if self.on_prefix is not None:
+            self._stream()
+
+    def _stay_narrow(self, length: int) -> None:
+        """See whether the one prefix can still beat all that it left behind, or has."""
+        objective, rejected = self.options.objective, self.trace[-1].rejected
+        reach = objective.best_length(length - 1, self.max_length)
+        if rejected is not None and reach is not None:
+            behind = self.left_behind
+            if behind is None or objective.compare(rejected, reach, *behind) > 0:
+                self.left_behind = (rejected, reach)
+        if self.completed:
+            hoped: tuple[float, int] | None = (self.completed[0].log_prob, length)
+        else:
+            reach = objective.best_length(length, self.max_length)
+            hoped = (self.live[0].total, reach) if self.live and reach is not None else None
+        if hoped is None or (
+            self.left_behind is not None and objective.compare(*hoped, *self.left_behind) <= 0
+        ):
+            self.reason, self.again = "another prefix may become better", True
+        elif self.completed and self.left_behind is not None:
+            bound = objective.score(*self.left_behind)
+            self.reason = (
+                f"no other prefix can score above {bound:.6g}, and "
+                f"{self.completed[0].score:.6g} is reached"
+            )
+
+    def _places(self, tokens: list[int], possible: int) -> Sequence[int]:
+        """Which candidates enter the beam: the first ones."""
+        if not self.foreign:
+            return range(min(self.width, possible))
+        b = self.options.beam_size
+        last = len(self.trace) + 1 == self.max_length
+        ends = [token == self.options.end_token or last for token in tokens[:possible]]
+        places = [i for i, ended in enumerate(ends) if not ended][:b]
+        return sorted({*places, *(i for i, ended in enumerate(ends[:b]) if ended)})
+
+    def _rejected(self, places: Sequence[int], totals: list[float]) -> float | None:
+        """The best that does not enter the beam."""
+        if not self.foreign:
+            return totals[len(places)] if len(totals) > len(places) else None
+        chosen = set(places)
+        return next((total for i, total in enumerate(totals) if i not in chosen), None)
 
     def _order(self) -> None:
         """Best first; of equal scores, what was completed first. Hugging Face keeps b of them."""
@@ -238,7 +316,7 @@ class _Search:
 
         if len(self.completed) > 1:
             self.completed.sort(key=cmp_to_key(order))
-        if self.options.stop.startswith("hf:"):
+        if self.foreign:
             del self.completed[self.options.beam_size :]
 
     def _why_stop(self, length: int) -> str:
@@ -248,7 +326,7 @@ class _Search:
             return "nothing is left to extend"
         if length == self.max_length:
             return f"max_length of {self.max_length} tokens is reached"
-        if options.stop.startswith("hf:"):
+        if self.foreign:
             return self._why_stop_as_hugging_face(length)
         wanted = options.n_best if options.stop == "nth" else 1
         if options.stop == "exhaustive" or len(self.completed) < wanted:
@@ -278,8 +356,7 @@ class _Search:
 
     def _stream(self) -> None:
         """Tell the tokens that every possible answer begins with."""
-        if self.on_prefix is None:
-            return
+        assert self.on_prefix is not None
         possible = [list(h.tokens) for h in self.completed[:1]]
         if not self.reason:
             possible += [list(live.tokens) for live in self.live]

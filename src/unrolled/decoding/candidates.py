@@ -121,19 +121,30 @@ def best_extensions(
     """
     values, tokens = top_tokens(log_probs, width, below_zero=below_zero)
     most, k = max(counts), values.shape[1]
-    device = log_probs.device
-    rank = torch.cat([torch.arange(c) for c in counts]).to(device)
-    source = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)).to(device)
     totals = sums[:, None] + values
     totals = totals.masked_fill(totals < FLOOR, -torch.inf)
-    shape = (len(counts), most, k)
-    grid = torch.full(shape, -torch.inf, dtype=torch.float64, device=device)
-    grid[source, rank] = totals
-    each = torch.full(shape, -torch.inf, dtype=torch.float64, device=device)
-    each[source, rank] = values
-    named = torch.zeros(shape, dtype=torch.long, device=device)
-    named[source, rank] = tokens
-    ordered, order = grid.flatten(1).sort(dim=1, descending=True, stable=True)
+    if most * len(counts) > len(totals):
+        totals, values, tokens = _padded(totals, values, tokens, counts)
+    ordered, order = totals.view(len(counts), -1).sort(dim=1, descending=True, stable=True)
     ordered, order = ordered[:, : width + 1], order[:, : width + 1]
-    flat = (named.flatten(1).gather(1, order), each.flatten(1).gather(1, order))
-    return Candidates(ordered, order // k, *flat)
+    named, each = tokens.view(len(counts), -1), values.view(len(counts), -1)
+    return Candidates(ordered, order // k, named.gather(1, order), each.gather(1, order))
+
+
+def _padded(
+    totals: Float[Tensor, "rows k"],
+    values: Float[Tensor, "rows k"],
+    tokens: Int[Tensor, "rows k"],
+    counts: list[int],
+) -> tuple[Float[Tensor, "all k"], Float[Tensor, "all k"], Int[Tensor, "all k"]]:
+    """As many rows for every source, those that are made up being impossible."""
+    most, device = max(counts), totals.device
+    count = torch.tensor(counts, device=device)
+    starts = torch.arange(len(counts), device=device) * most - (count.cumsum(0) - count)
+    place = torch.arange(len(totals), device=device) + starts.repeat_interleave(count)
+    shape = (len(counts) * most, totals.shape[1])
+    return (
+        totals.new_full(shape, -torch.inf).index_copy_(0, place, totals),
+        values.new_full(shape, -torch.inf).index_copy_(0, place, values),
+        tokens.new_zeros(shape).index_copy_(0, place, tokens),
+    )

@@ -25,6 +25,7 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from unrolled.errors import BadInput
 
@@ -46,6 +47,11 @@ class Objective:
     """α or γ."""
     limit: int = 0
     """L."""
+
+    @cached_property
+    def grows(self) -> bool:
+        """Whether a longer hypothesis of the same log-probability scores no worse."""
+        return self.number >= 0
 
     @property
     def alpha(self) -> float:
@@ -72,7 +78,7 @@ class Objective:
         """The length in length + 1 .. max_length at which a completion scores best, if any."""
         if length >= max_length:
             return None
-        return max_length if self.number >= 0 else length + 1
+        return max_length if self.grows else length + 1
 
     def bound(self, log_prob: float, length: int, max_length: int) -> float:
         """No completion of a live prefix with this log-probability and length scores higher.

@@ -52,10 +52,9 @@ class DecoderScorer:
     def start(self, sources: Sequence[Sequence[int]]) -> tuple[Any, Float[Tensor, "rows vocab"]]:
         """Read the prompts, padded on the left, into a cache."""
         tokens, real = pad(sources, left=True, device=device_of(self.model))
-        cache = self.model.make_cache(len(sources), tokens.shape[1] + self.max_length)
-        logits = self.model(tokens, attention_mask=real, cache=cache)[:, -1]
-        cache.branch()
-        return cache, logits.float().log_softmax(-1)
+        cache = self.model.make_cache(len(sources), tokens.shape[1])
+        logits = self.model(tokens, attention_mask=real, cache=cache, start=tokens.shape[1] - 1)
+        return self.model.branch(cache), logits[:, -1].float().log_softmax(-1)
 
     def step(
         self, state: Any, parents: Int[Tensor, " rows"], tokens: Int[Tensor, " rows"]
@@ -77,10 +76,9 @@ class EncoderDecoderScorer:
     def start(self, sources: Sequence[Sequence[int]]) -> tuple[Any, Float[Tensor, "rows vocab"]]:
         """Encode the sources and score the token behind the begin token."""
         tokens, real = pad(sources, left=False, device=device_of(self.model))
-        cache = self.model.encode(tokens, real, capacity=self.max_length + 1)
-        cache.branch()
+        cache = self.model.encode(tokens, real, capacity=1)
         begin = torch.full((len(sources),), self.begin_token, device=tokens.device)
-        return self._score(cache, begin)
+        return self._score(self.model.branch(cache), begin)
 
     def step(
         self, state: Any, parents: Int[Tensor, " rows"], tokens: Int[Tensor, " rows"]

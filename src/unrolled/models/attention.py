@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
 from unrolled.models.half_attention import half_attention
+from unrolled.models.tree_cache import Rows, TreeCache, attend_as_rows
 
 KEEP_SCORES_BELOW = 1024
 """Keys; with fewer, training in bfloat16 on a CPU keeps the matrix of probabilities."""
@@ -30,6 +31,10 @@ class Sight:
     """True where a query may look at a key; None: no limit beyond `causal`."""
     causal: bool = False
     """Query i looks at keys 0…i only (queries and keys are the same positions)."""
+    rows: Rows | None = None
+    """Which rows of queries ask the same row of keys; None: each its own."""
+    bias: Float[Tensor, "sources _width key"] | None = None
+    """With `rows`: 0 where a row may look at a key, -inf elsewhere."""
 
     def explicit(self, time: int, device: torch.device) -> Bool[Tensor, "_rows 1 query key"] | None:
         """The mask, written out also where it is the causal one."""
@@ -141,7 +146,7 @@ class SelfAttention(nn.Module):
         x: Float[Tensor, "batch time hidden"],
         sight: Sight,
         rotary: Rotary | None,
-        cache: KeyValueCache | None = None,
+        cache: KeyValueCache | TreeCache | None = None,
         layer: int = 0,
         start: int = 0,
     ) -> Float[Tensor, "batch tail hidden"]:
@@ -189,8 +194,8 @@ class CrossAttention(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch time hidden"],
-        keys: Float[Tensor, "batch heads source head"],
-        values: Float[Tensor, "batch heads source head"],
+        keys: Float[Tensor, "_sources heads source head"],
+        values: Float[Tensor, "_sources heads source head"],
         sight: Sight,
     ) -> Float[Tensor, "batch time hidden"]:
         """Attend to the source."""
@@ -202,11 +207,13 @@ class CrossAttention(nn.Module):
 
 def attend(
     queries: Float[Tensor, "batch heads query head"],
-    keys: Float[Tensor, "batch kv_heads key head"],
-    values: Float[Tensor, "batch kv_heads key head"],
+    keys: Float[Tensor, "_sources kv_heads key head"],
+    values: Float[Tensor, "_sources kv_heads key head"],
     sight: Sight,
 ) -> Float[Tensor, "batch query hidden"]:
     """softmax(QKᵀ/√d) V with the heads put side by side again."""
+    if sight.rows is not None:
+        return attend_as_rows(queries, keys, values, sight.rows, sight.bias)
     half = torch.is_autocast_enabled("cpu") and queries.device.type == "cpu"
     if half and torch.is_grad_enabled() and keys.shape[2] < KEEP_SCORES_BELOW:
         mixed = half_attention(queries, keys, values, sight.explicit(keys.shape[2], keys.device))

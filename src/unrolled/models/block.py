@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from unrolled.models.attention import CrossAttention, Rotary, SelfAttention, Sight
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
+from unrolled.models.tree_cache import TreeCache
 
-Memory = tuple[Float[Tensor, "batch heads source head"], Float[Tensor, "batch heads source head"]]
+Memory = tuple[
+    Float[Tensor, "_sources heads source head"], Float[Tensor, "_sources heads source head"]
+]
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
@@ -64,7 +67,7 @@ class Block(nn.Module):
         x: Float[Tensor, "batch time hidden"],
         sight: Sight,
         rotary: Rotary | None,
-        cache: KeyValueCache | None = None,
+        cache: KeyValueCache | TreeCache | None = None,
         layer: int = 0,
         memory: Memory | None = None,
         memory_sight: Sight | None = None,

@@ -12,6 +12,7 @@ from unrolled.models.block import Memory
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
 from unrolled.models.stack import Head, Stack, check_company, check_tokens
+from unrolled.models.tree_cache import TreeCache
 
 
 class Decoder(nn.Module):
@@ -28,6 +29,10 @@ class Decoder(nn.Module):
         weight = self.stack.embedding.weight
         return KeyValueCache(self.config, batch, capacity, dtype=weight.dtype, device=weight.device)
 
+    def branch(self, cache: KeyValueCache) -> TreeCache:
+        """From here on rows may continue one another; `cache` is used up."""
+        return TreeCache(cache)
+
     def hidden(
         self,
         tokens: Int[Tensor, "batch time"],
@@ -35,7 +40,7 @@ class Decoder(nn.Module):
         attention_mask: Bool[Tensor, "batch all"] | None = None,
         documents: Int[Tensor, "batch time"] | None = None,
         positions: Int[Tensor, "batch time"] | None = None,
-        cache: KeyValueCache | None = None,
+        cache: KeyValueCache | TreeCache | None = None,
         prefix: Float[Tensor, "batch source hidden"] | None = None,
         memory: list[Memory] | None = None,
         memory_sight: Sight | None = None,
@@ -52,19 +57,23 @@ class Decoder(nn.Module):
         past = 0 if cache is None else cache.length
         if cache is not None:
             cache.extend(width, attention_mask)
-            attention_mask = None if cache.real is None else cache.real[:, : cache.length]
-        if positions is None:
-            positions = place(width, past, attention_mask, tokens.device)
+        if isinstance(cache, TreeCache):
+            positions, sight = cache.positions, Sight(rows=cache.rows, bias=cache.mask)
+        else:
+            if cache is not None:
+                attention_mask = None if cache.real is None else cache.real[:, : cache.length]
+            if positions is None:
+                positions = place(width, past, attention_mask, tokens.device)
+            sight = causal(width, past, attention_mask, documents, tokens.device)
         own = positions[..., offset:]
         # A prefix carries its own embedded positions, so the tokens count from 0 again; rotary
         # angles run on, since they place a query against the prefix's keys.
         origin = prefix_positions(offset, attention_mask) if cache is None else cache.origin
-        if cache is not None and prefix is not None:
+        if isinstance(cache, KeyValueCache) and prefix is not None:
             origin = cache.origin = prefix_positions(offset, attention_mask)
         x = self.stack.embed(tokens, own - origin)
         if prefix is not None:
             x = torch.cat((prefix, x), dim=1)
-        sight = causal(width, past, attention_mask, documents, tokens.device)
         hidden: Tensor = self.stack(
             x, sight, positions, cache, memory, memory_sight, offset + start
         )
@@ -77,9 +86,10 @@ class Decoder(nn.Module):
         attention_mask: Bool[Tensor, "batch time"] | None = None,
         documents: Int[Tensor, "batch time"] | None = None,
         positions: Int[Tensor, "batch time"] | None = None,
-        cache: KeyValueCache | None = None,
-    ) -> Float[Tensor, "batch time vocab"]:
-        """Logits of the token that follows each position.
+        cache: KeyValueCache | TreeCache | None = None,
+        start: int = 0,
+    ) -> Float[Tensor, "batch tail vocab"]:
+        """Logits of the token that follows each position, from position `start` on.
 
         Raises `BadInput` for tokens of the wrong shape or outside the vocabulary, for more
         positions than the model has, and for masks, documents or a cache that don't fit them.
@@ -93,6 +103,7 @@ class Decoder(nn.Module):
             documents=documents,
             positions=positions,
             cache=cache,
+            start=start,
         )
         logits: Tensor = self.head(hidden)
         return logits

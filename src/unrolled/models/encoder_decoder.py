@@ -12,13 +12,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from unrolled.errors import BadInput
-from unrolled.models.attention import bidirectional
+from unrolled.models.attention import Sight, bidirectional
 from unrolled.models.batch import Batch
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
 from unrolled.models.decoder import Decoder
 from unrolled.models.encoder import Encoder
 from unrolled.models.stack import check_company, check_tokens
+from unrolled.models.tree_cache import TreeCache
 
 
 class EncoderDecoder(nn.Module):
@@ -57,19 +58,26 @@ class EncoderDecoder(nn.Module):
         self.decoder.hidden(source[:, :0], attention_mask=source_mask, cache=cache, prefix=memory)
         return cache
 
+    def branch(self, cache: KeyValueCache) -> TreeCache:
+        """From here on rows may continue one another; `cache` is used up."""
+        return TreeCache(cache)
+
     def _remember(
         self, memory: Float[Tensor, "batch source hidden"]
     ) -> list[tuple[Tensor, Tensor]]:
         return [cross.remember(memory) for cross in self.decoder.stack.crosses()]
 
     def decode(
-        self, tokens: Int[Tensor, "batch time"], cache: KeyValueCache
+        self, tokens: Int[Tensor, "batch time"], cache: KeyValueCache | TreeCache
     ) -> Float[Tensor, "batch time vocab"]:
         """Logits behind each of the newest target tokens, the earlier ones being in the cache."""
         check_tokens(tokens, self.config, self._reach(cache) + tokens.shape[1])
         check_company(tokens, self.config, cache=cache)
         if self.crosses:
-            sight = bidirectional(cache.memory_mask)
+            if isinstance(cache, TreeCache):
+                sight = Sight(rows=cache.rows, bias=cache.memory_bias)
+            else:
+                sight = bidirectional(cache.memory_mask)
             hidden = self.decoder.hidden(
                 tokens, cache=cache, memory=cache.memory, memory_sight=sight
             )
@@ -78,7 +86,7 @@ class EncoderDecoder(nn.Module):
         logits: Tensor = self.decoder.head(hidden)
         return logits
 
-    def _reach(self, cache: KeyValueCache) -> int:
+    def _reach(self, cache: KeyValueCache | TreeCache) -> int:
         """Positions taken so far: rotary angles count a prefix, embedded positions do not."""
         if self.config.positions == "rope":
             return cache.reach

@@ -24,9 +24,6 @@ class RecurrentState:
     def __init__(self, batch: int, state: State | None = None) -> None:
         self.batch, self.state = batch, state
 
-    def branch(self) -> None:
-        """As a `KeyValueCache` does; nothing here is shared."""
-
     def reorder(self, rows: Int[Tensor, " new"]) -> None:
         """Keep the given rows in the given order; a row may be dropped or doubled."""
         self.batch = len(rows)
@@ -60,6 +57,10 @@ class LSTMModel(nn.Module):
     def make_cache(self, batch: int, capacity: int) -> RecurrentState:
         """An empty state; its size does not depend on how much it will read."""
         return RecurrentState(batch)
+
+    def branch(self, cache: RecurrentState) -> RecurrentState:
+        """From here on rows may continue one another: here nothing is shared."""
+        return cache
 
     def hidden(
         self,
@@ -104,8 +105,9 @@ class LSTMModel(nn.Module):
         *,
         attention_mask: Bool[Tensor, "batch time"] | None = None,
         cache: RecurrentState | None = None,
-    ) -> Float[Tensor, "batch time vocab"] | Float[Tensor, "batch classes"]:
-        """Logits of the token that follows each position, or of the row's class."""
+        start: int = 0,
+    ) -> Float[Tensor, "batch tail vocab"] | Float[Tensor, "batch classes"]:
+        """Logits of the token that follows each position from `start` on, or of the row's class."""
         check_tokens(tokens, self.config, 0)
         check_company(tokens, self.config, attention_mask)
         hidden, state = self.hidden(tokens, attention_mask=attention_mask, cache=cache)
@@ -113,7 +115,7 @@ class LSTMModel(nn.Module):
             scores: Tensor = self.classifier(state[0][-1])
             return scores
         assert self.head is not None
-        logits: Tensor = self.head(hidden)
+        logits: Tensor = self.head(hidden[:, start:])
         return logits
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:

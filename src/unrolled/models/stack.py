@@ -16,6 +16,7 @@ from unrolled.models.block import Block, Memory, make_norm
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
 from unrolled.models.cross_entropy import summed_cross_entropy
+from unrolled.models.tree_cache import TreeCache
 
 
 class Stack(nn.Module):
@@ -65,7 +66,7 @@ class Stack(nn.Module):
         x: Float[Tensor, "batch time hidden"],
         sight: Sight,
         positions: Int[Tensor, "*batch time"],
-        cache: KeyValueCache | None = None,
+        cache: KeyValueCache | TreeCache | None = None,
         memory: list[Memory] | None = None,
         memory_sight: Sight | None = None,
         start: int = 0,
@@ -175,7 +176,7 @@ def check_company(
     attention_mask: Tensor | None = None,
     documents: Tensor | None = None,
     positions: Tensor | None = None,
-    cache: KeyValueCache | None = None,
+    cache: KeyValueCache | TreeCache | None = None,
 ) -> None:
     """Refuse, by name, what goes with the tokens and doesn't fit them."""
     shape = list(tokens.shape)

@@ -1254,13 +1254,19 @@ def check_beam_stop(given: Any, answer: Any, evidence: Any) -> str:
     a step t: it scores no more than the best rejected sum at the best length in t..max_length. If
     none of these is better than the answer, the answer is the best of all.
 
+    A step may keep fewer than beam_size where all that was rejected proves to be worse than the
+    answer (its prefixes then are the best of their length, in a beam of any size: a better one's
+    sum, at the answer's length, would score no worse than the answer, and so would the bound of
+    the rejected candidate that it is or continues).
+
     Where a rule may lift log-probabilities above 0, the search must have run to its end, and
     nothing is claimed of what it rejected.
     """
     numbers, objective = search_given(given, {"beam_size"})
     keys(evidence, "evidence", {"bound", "steps"})
     longest = numbers["max_length"]
-    best, live, limits, length = run_trace(evidence["steps"], numbers, objective)
+    best, live, limits, narrow = run_trace(evidence["steps"], numbers, objective)
+    length = len(evidence["steps"])
     words = f"beam search of size {numbers['beam_size']} for at most {longest} tokens"
     words = f"On these log-probabilities, {words}"
     end = (live[0].total, objective.reach(length + 1, longest)) if live else None
@@ -1271,6 +1277,8 @@ def check_beam_stop(given: Any, answer: Any, evidence: Any) -> str:
     same_bound(evidence["bound"], end, objective)
     if best is None:
         keys(answer, "answer", set())
+        if narrow:
+            raise Refuted("evidence.steps: fewer than beam_size are kept, and nothing is completed")
         if end is not None:
             raise Refuted(f"evidence.steps: after step {length} live prefixes are left")
         return f"{words} completes no hypothesis."
@@ -1287,6 +1295,8 @@ def check_beam_stop(given: Any, answer: Any, evidence: Any) -> str:
         raise Refuted(f"answer.score: the trace's best doesn't score {describe(answer['score'])}")
     if end is not None and objective.compare(end, pair) > 0:
         raise Refuted("evidence.bound: a live prefix could still become better than the answer")
+    if narrow and (numbers["highest"] or any(objective.compare(x, pair) >= 0 for x in limits)):
+        raise Refuted("evidence.steps: fewer than beam_size are kept, and what is rejected may win")
     claim = f"{words} finds this best sequence by {objective.name}, and no step after step {length}"
     claim += " can find a better one"
     if numbers["highest"]:
@@ -1301,16 +1311,16 @@ def check_beam_stop(given: Any, answer: Any, evidence: Any) -> str:
 
 def run_trace(
     steps: Any, numbers: dict[str, int], objective: Objective
-) -> tuple[tuple[int, int, Prefix] | None, list[Prefix], list[tuple[int, int]], int]:
+) -> tuple[tuple[int, int, Prefix] | None, list[Prefix], list[tuple[int, int]], bool]:
     """The best completed (sum, length, prefix), the live prefixes at the end, the rejected sums
-    with the length at which each scores best, and the number of steps.
+    with the length at which each scores best, and whether a step kept fewer than it could.
     """
     size, longest = numbers["beam_size"], numbers["max_length"]
     if type(steps) is not list or not 1 <= len(steps) <= longest:
         raise Malformed(f"evidence.steps: expected a list of 1..{longest} steps")
     beam: list[Prefix] = [Prefix(None, -1, 0)]
     best: tuple[int, int, Prefix] | None = None
-    limits, budget = [], MAX_CANDIDATES
+    limits, budget, narrow = [], MAX_CANDIDATES, False
     for t, step in enumerate(steps, 1):
         path = f"evidence.steps[{t - 1}]"
         if not any(prefix.token != numbers["end_token"] for prefix in beam):
@@ -1321,18 +1331,22 @@ def run_trace(
         budget -= len(step["kept"]) + 1
         if budget < 0:
             raise Malformed(f"evidence.steps: more than {MAX_CANDIDATES:,} candidates")
+        extensions = numbers["vocab_size"] * sum(p.token != numbers["end_token"] for p in beam)
         beam = kept_prefixes(step["kept"], beam, numbers, f"{path}.kept")
         if step["rejected"] is not None:
             rejected = units(step["rejected"], f"{path}.rejected", MAX_LENGTH * numbers["highest"])
-            if len(beam) < size or rejected > beam[-1].total:
+            if not beam or rejected > beam[-1].total:
                 raise Refuted(f"{path}.rejected: what was rejected belongs into the beam")
+            if len(beam) >= extensions:
+                raise Refuted(f"{path}.rejected: every extension is kept")
+            narrow = narrow or len(beam) < size
             limits.append((rejected, objective.reach(t, longest)))
         for prefix in beam:
             done = prefix.token == numbers["end_token"]
             if done and (best is None or objective.compare((prefix.total, t), best[:2]) > 0):
                 best = (prefix.total, t, prefix)
     live = [prefix for prefix in beam if prefix.token != numbers["end_token"]]
-    return best, live, limits, len(steps)
+    return best, live, limits, narrow
 
 
 def kept_prefixes(
