@@ -119,7 +119,8 @@ class Translate(Command):
             )
         else:
             for number, (_, answer) in enumerate(rows, 1):
-                sys.stdout.write("".join(lines_of(job, number, answer)))
+                several = self.search.n_best > 1
+                sys.stdout.write("".join(lines_of(job, number, answer, several)))
         if self.search.explain and not self.json:
             for source, answer in rows:
                 if answer.found is not None:

@@ -1268,7 +1268,8 @@ def check_beam_stop(given: Any, answer: Any, evidence: Any) -> str:
     best, live, limits, narrow = run_trace(evidence["steps"], numbers, objective)
     length = len(evidence["steps"])
     words = f"beam search of size {numbers['beam_size']} for at most {longest} tokens"
-    words = f"On these log-probabilities, {words}"
+    changed = ", which rules changed" if given.get("rules") else ""
+    words = f"On these log-probabilities{changed}, {words}"
     end = (live[0].total, objective.reach(length + 1, longest)) if live else None
     if length == longest:
         end = None
@@ -1412,8 +1413,8 @@ def check_beam_map(given: Any, answer: Any, evidence: Any) -> str:
     is below 10^-25. (After each prefix, not once for all: there a rare branch could hide.)
     """
     numbers, objective = search_given(given, set())
-    if numbers["highest"]:
-        raise Malformed("given.keeps_bound: a map is of log-probabilities that are at most 0")
+    if numbers["highest"] or "rules" in given:
+        raise Malformed("given: a map is of a model's own log-probabilities, which no rule changed")
     keys(evidence, "evidence", {"prefixes", "rejected", "tolerance"})
     tolerance = evidence["tolerance"]
     if type(tolerance) is not float or not 0 < tolerance <= 0.001:

@@ -83,8 +83,11 @@ def translate(
         answers = [Answer("", completed=True, cut=False)] * len(sentences)
         for i, answer in zip(given, made, strict=True):
             answers[i] = answer
+        several = search is not None and search.n_best > 1
         if output is not None:
-            text = "".join(line for i, a in enumerate(answers, 1) for line in lines_of(job, i, a))
+            text = "".join(
+                line for i, a in enumerate(answers, 1) for line in lines_of(job, i, a, several)
+            )
             first(lambda: write_atomically(output, lambda path: write_text(path, text)))
         if search is not None and search.on:
             found, config = [answer.found for answer in answers], search
@@ -92,10 +95,10 @@ def translate(
         return job, list(zip(sentences, answers, strict=True))
 
 
-def lines_of(job: Job, number: int, answer: Answer) -> list[str]:
-    """An answer as lines: its text, or number, score and text of each of several."""
+def lines_of(job: Job, number: int, answer: Answer, several: bool) -> list[str]:
+    """An answer as lines: its text, or, of several, each one's number, score and text."""
     best = answer.found.hypotheses if answer.found else []
-    if len(best) < 2:
+    if not several or not best:
         return [f"{answer.text}\n"]
     return [f"{number}\t{h.score:.6f}\t{job.tokenizer.decode(h.tokens)}\n" for h in best]
 

@@ -29,9 +29,10 @@ class SearchConfig:
 
     beam_size: int | None = None
     """Prefixes that beam search keeps; 5 where another option turns it on."""
-    stop: str = "optimal"
-    """When it stops: optimal (no later step can be better), nth (the same of the n best),
-    exhaustive, or hf:false, hf:true, hf:never, the rules of Hugging Face."""
+    stop: str | None = None
+    """When it stops: optimal (no later step can be better; the default), nth (the same of the n
+    best; the default with --n-best), exhaustive, or hf:false, hf:true, hf:never, the rules of
+    Hugging Face."""
     objective: str = "log-probability"
     """What is best: log-probability, length-normalised:0.6, gnmt:0.6, word-reward:0.5 or
     bounded-reward:0.5:20 (reward:length)."""
@@ -54,14 +55,14 @@ class SearchConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise BadInput(f"--{name.replace('_', '-')} must be at least 1, not {value}")
-        if self.stop not in STOPS:
+        if self.stop is not None and self.stop not in STOPS:
             raise BadInput(f"unknown stop rule {self.stop!r}: choose one of {', '.join(STOPS)}")
         parse_objective(self.objective)
         if self.budget is not None and not self.exact:
             raise BadInput("--budget is for --exact: leave it out, or add --exact")
-        if self.exact and (self.stop != "optimal" or self.n_best != 1):
+        if self.exact and (self.stop is not None or self.n_best != 1):
             raise BadInput("--exact finds the one best answer: leave out --stop and --n-best")
-        if self.receipt is not None and self.stop.startswith("hf:"):
+        if self.receipt is not None and self.rule.startswith("hf:"):
             raise BadInput(
                 f"--stop {self.stop} proves nothing: --receipt needs optimal, nth or exhaustive"
             )
@@ -75,6 +76,11 @@ class SearchConfig:
     def on(self) -> bool:
         """Whether there is anything to search for."""
         return self != SearchConfig()
+
+    @property
+    def rule(self) -> str:
+        """The stop rule."""
+        return self.stop or ("optimal" if self.n_best == 1 else "nth")
 
     @property
     def width(self) -> int:
@@ -172,7 +178,7 @@ def search(
             sources,
             beam_size=config.width,
             max_length=limits,
-            stop=config.stop,
+            stop=config.rule,
             objective=config.objective,
             n_best=config.n_best,
             processors=processors,
