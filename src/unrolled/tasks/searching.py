@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -229,8 +230,14 @@ def leave(
         for number, one in enumerate(found, 1):
             if one is not None:
                 files.append(numbered(config.plot, number, len(found)))
-                draw(one.beam, files[-1], text=spell)
+                end = one.beam.end_token
+                draw(one.beam, files[-1], text=partial(label, spell=spell, end=end))
     return files
+
+
+def label(token: int, *, spell: Callable[[int], str], end: int) -> str:
+    """A token in a picture, where a space has to be seen."""
+    return "end" if token == end else spell(token).replace(" ", "␣")
 
 
 def numbered(path: Path, number: int, of: int) -> Path:
