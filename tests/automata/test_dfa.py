@@ -44,6 +44,10 @@ def test_the_library_accepts_the_same_strings_and_finds_as_few_states(seed):
         ("(ab|ba)*&(a|b){4}", "(?=(ab|ba)*$)(a|b){4}"),
         ("", ""),
         (".1.", "[01]1[01]"),
+        ("(ab{2}|c){2}", "(ab{2}|c){2}"),
+        ("[ab]*c", "[ab]*c"),
+        ("[a-c]{2}", "[a-c]{2}"),
+        ("a|[^ab]c", "a|[^ab]c"),
     ],
 )
 def test_a_regular_expression_means_what_python_takes_it_for(expression, pattern):
@@ -119,6 +123,24 @@ def test_symbols_of_several_characters_are_items_of_a_list():
             "isn't in the alphabet",
         ),
         ('{"start": "a", "accepting": [], "transitions": {}}', "at least one symbol"),
+        (
+            '{"start": "a", "accepting": [], "transitions": {"a": {"0": "a"}, "a": {"0": "a"}}}',
+            "'a' stands twice in one object",
+        ),
+        (
+            '{"start": "a", "accepting": [], "states": 5, "transitions": {"a": {"0": "a"}}}',
+            "states: expected",
+        ),
+        (
+            '{"start": "a", "accepting": [], "states": [["a"]], "transitions": {"a": {"0": "a"}}}',
+            "states: expected",
+        ),
+        (
+            '{"start": "a", "accepting": [], "transitions": {"a": {"\\ud800": "a"}}}',
+            "half a surrogate pair",
+        ),
+        ('{"start": "a", "accepting": [], "transitions": {"a": {"": "a"}}}', "at least one char"),
+        ('{"start": ' + "9" * 5000 + "}", "not JSON"),
     ],
 )
 def test_a_table_that_is_no_automaton_is_refused_in_one_line(text, message, tmp_path):
@@ -144,7 +166,35 @@ def test_a_csv_that_is_no_automaton_is_refused_in_one_line(text, message, tmp_pa
         DFA.load(tmp_path / "t.csv")
 
 
-@pytest.mark.parametrize("expression", ["(0|1", "*", "0|", "0)", "{2}", "a{3,1}", "(" * 5000])
+def test_a_table_saved_by_a_spreadsheet_and_names_of_two_lines_are_read(tmp_path):
+    (tmp_path / "t.csv").write_text('state,accepting,a\n"s\n1",yes,"s\n1"\n', "utf-8-sig")
+    assert DFA.load(tmp_path / "t.csv").start == "s\n1"
+
+
+def test_what_is_no_file_is_not_read_for_ever(tmp_path):
+    (tmp_path / "t.json").mkdir()
+    for path in (tmp_path / "t.json", "/dev/zero"):
+        with pytest.raises(BadInput, match=r"not a regular file|a \.json or a \.csv file"):
+            DFA.load(path)
+
+
+def test_a_blank_is_a_symbol_like_any_other():
+    dfa = from_regex("a b*")
+    assert dfa.alphabet == (" ", "a", "b")
+    assert dfa.accepts("a bb")
+    assert not dfa.accepts("ab")
+
+
+@pytest.mark.parametrize("expression", ["a{99999999}", "(a{500}b){500}", "((a{30}){30}){30}"])
+def test_repeats_too_long_to_write_out_are_refused_at_once(expression):
+    with pytest.raises(BadInput, match="once its repeats are written out"):
+        from_regex(expression)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["(0|1", "*", "0|", "0)", "{2}", "a{3,1}", "(" * 5000, "[ab", "[]", "[b-a]", "[*]", r"a\*"],
+)
 def test_an_unfinished_expression_is_refused(expression):
     with pytest.raises(BadInput):
         from_regex(expression)

@@ -87,6 +87,9 @@ def test_a_picture_and_weights_are_written(capsys, tmp_path):
         (["parity", "--string", "0120"], "symbol 3 of the string is '2'; the alphabet is 0 1"),
         (["mod-3", "--gates", "soft", "--sharpness", "1"], "sharpness 1 proves nothing: state"),
         (["mod-3", "--gates", "soft", "--fewest"], "--fewest is for hard gates"),
+        (["mod-3", "--sharpness", "9", "--fewest"], "--fewest is for hard gates"),
+        (["parity", "--alphabet", "01"], "--alphabet is for the letters of --regex"),
+        (["mod-200001"], "at most 200,000"),
         (["parity", "--export", "torch", "w.safetensors"], "torch has no hard gates"),
         (["parity", "--receipt", "/no/where/a.json"], "can't write"),
         (["parity", "--plot", "/no/where/a.png"], "can't write"),
@@ -106,3 +109,44 @@ def test_help_shows_an_example_that_works(capsys):
     assert main(["automaton", "--help"]) == 0
     assert "Example: unrolled automaton parity --string 010110" in capsys.readouterr().out
     assert main(["automaton", "parity", "--string", "010110"]) == 0
+
+
+def test_an_interrupted_compilation_is_one_line_and_exit_130(capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("unrolled.cli.automaton.compile", interrupted)
+    assert run(capsys, "mod-3") == (130, "", "unrolled automaton: interrupted\n")
+
+
+def test_a_proof_beyond_the_budget_is_one_line_and_exit_1(capsys, monkeypatch):
+    monkeypatch.setattr("unrolled.receipts.check.LEAST_WORK", 0)
+    monkeypatch.setattr("unrolled.receipts.check.WORK_PER_VALUE", 1)
+    code, out, err = run(capsys, "mod-30", "--gates", "soft")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert "no checker would read the receipt" in err
+
+
+def test_what_is_being_done_is_said_on_a_terminal(monkeypatch):
+    import io
+
+    from unrolled.cli import output
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    shown = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", shown)
+    with output.working() as tell:
+        tell("proving 4,000 transitions")
+    assert "proving 4,000 transitions" in shown.getvalue()
+
+
+def test_an_automaton_of_one_state_is_described_as_it_is(capsys):
+    code, out, _ = run(capsys, "mod-1")
+    assert code == 0
+    assert out.startswith("Automaton: 1 state over 0 1,")
+    assert "0 hidden units, hard gates (one state, which takes no unit)" in out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -194,23 +193,117 @@ def test_a_file_too_large_by_default_is_read_when_asked_for(tmp_path):
     assert plain.main(["--large"]) == 2
 
 
-def test_work_beyond_the_budget_is_refused_before_it_is_done():
-    units, symbols = 1500, 6000
-    big = changed(LSTM_PARITY)
-    nothing = {"shape": [units, units + 1], "entries": []}
+def hostile(units, symbols, gates="hard"):
+    """A receipt of one state that says little and may ask for much."""
     names = [str(k) for k in range(symbols)]
-    big["given"] |= {
+    document = changed(LSTM_PARITY)
+    document["given"] = {
         "alphabet": names,
-        "transitions": {s: dict.fromkeys(names, "even") for s in ("even", "odd")},
+        "states": ["s"],
+        "start": "s",
+        "accepting": ["s"],
+        "transitions": {"s": dict.fromkeys(names, "s")},
     }
-    big["answer"] |= {f"W_{g}": nothing for g in "fiCo"}
-    big["answer"] |= {name: [0] * units for name in ("b_f", "b_i", "b_C", "b_o", "h0", "C0")}
-    big["answer"] |= {
+    nothing = {"shape": [units, units + 1], "entries": []}
+    document["answer"] |= {f"W_{g}": dict(nothing) for g in "fiCo"}
+    document["answer"] |= {name: [0] * units for name in ("b_f", "b_i", "b_C", "b_o", "h0", "C0")}
+    document["answer"] |= {
+        "gates": gates,
         "input_codes": {name: [0] for name in names},
-        "readout": {"weights": [0] * units, "bias": -1},
+        "readout": {"weights": [0] * units, "bias": 1},
     }
+    box = {"h": [], "C": []}
+    document["evidence"] = {"rest": {"h": [-1, 1], "C": [-1, 1]}, "boxes": {"s": [box]}}
+    document["evidence"] |= {"margin": 0} if gates == "soft" else {}
+    return document
+
+
+def many_symbols_and_units():
+    return hostile(2_500, 15_000)
+
+
+def fractions_without_a_common_denominator():
+    document = hostile(2_000, 1)
+    odd = [10**58 + 2 * k + 1 for k in range(2_000)]
+    document["answer"]["W_f"]["entries"] = [[0, j, f"1/{n}"] for j, n in enumerate(odd)]
+    return document
+
+
+def boxes_of_all_units_where_all_wake():
+    document = hostile(3_000, 3)
+    for gate in "iCo":
+        document["answer"][f"b_{gate}"] = [1] * 3_000
+    box = {"h": [[q, 0, 1] for q in range(3_000)], "C": []}
+    document["evidence"] = {"rest": {"h": [0, 0], "C": [0, 0]}, "boxes": {"s": [box] * 5}}
+    return document
+
+
+def many_boxes_that_say_nothing_and_many_symbols():
+    document = hostile(1, 60_000)
+    document["evidence"]["boxes"]["s"] *= 20_000
+    return document
+
+
+def boxes_each_compared_with_each():
+    document = hostile(2, 2)
+    for gate in "iCo":
+        document["answer"][f"b_{gate}"] = [1, 1]
+    document["answer"]["b_f"] = [1, 0]
+    wide, none = {"h": [[0, -5, 5]], "C": [[0, -30, 30]]}, {"h": [], "C": [[0, -9, 9]]}
+    document["evidence"] = {
+        "rest": {"h": [-2, 2], "C": [-20, 20]},
+        "boxes": {"s": [none] * 24_000 + [wide] * 6_000},
+    }
+    return document
+
+
+def soft_gates_with_fine_numbers_all_of_them_different():
+    document = hostile(8_000, 20, "soft")
+    for gate in "fiCo":
+        document["answer"][f"b_{gate}"] = [(k + 1) * 2.0**-150 for k in range(8_000)]
+    document["evidence"]["rest"] = {"h": [-1, 1], "C": [-9, 9]}
+    return document
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (many_symbols_and_units, "operations to check for a file of its size"),
+        (fractions_without_a_common_denominator, "no common denominator of at most 60 digits"),
+        (boxes_of_all_units_where_all_wake, "operations to check for a file of its size"),
+        (many_boxes_that_say_nothing_and_many_symbols, "operations to check for a file"),
+        (boxes_each_compared_with_each, "operations to check for a file of its size"),
+        (soft_gates_with_fine_numbers_all_of_them_different, "operations to check for a file"),
+    ],
+)
+def test_what_would_take_too_long_is_refused_after_work_in_proportion_to_the_file(
+    make, reason, monkeypatch
+):
     plain = uninstrumented()
-    started = time.process_time()
-    with pytest.raises(plain.Malformed, match="steps of a unit to check"):
-        plain.check(plain.parse(json.dumps(big)))
-    assert time.process_time() - started < 60
+    # A hundredth of the budgets shows the same and is sooner over.
+    monkeypatch.setattr(plain, "LEAST_WORK", plain.LEAST_WORK // 100)
+    monkeypatch.setattr(plain, "WORK_PER_VALUE", 1)
+    counted = count_work(plain, monkeypatch)
+    document = plain.parse(json.dumps(make()))
+    with pytest.raises(plain.Malformed, match=reason):
+        plain.check(document)
+    # Work is counted before it is done: what was done is less than was allowed.
+    assert all(done <= allowed for done, allowed in counted)
+
+
+def count_work(plain, monkeypatch):
+    """How often a unit is stepped, next to what the budget allows."""
+    counted = []
+    budget, cell = plain.Budget.__init__, plain.cell
+
+    def begun(self, *sizes):
+        budget(self, *sizes)
+        counted.append([0, self.total])
+
+    def stepped(*arguments):
+        counted[-1][0] += 8
+        return cell(*arguments)
+
+    monkeypatch.setattr(plain.Budget, "__init__", begun)
+    monkeypatch.setattr(plain, "cell", stepped)
+    return counted

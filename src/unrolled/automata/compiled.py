@@ -19,8 +19,8 @@ from jaxtyping import Bool, Float
 from unrolled.automata.dfa import DFA
 from unrolled.automata.lstm import LSTM, Steps, numbers
 from unrolled.automata.scan import TransitionMap
-from unrolled.errors import BadInput
-from unrolled.receipts import Receipt
+from unrolled.errors import BadInput, WorkFailed
+from unrolled.receipts import Receipt, check
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +72,14 @@ class Compiled:
         return np.asarray(sums >= 0)
 
     def accepts(self, string: str | Sequence[str]) -> bool:
-        """Whether the LSTM accepts a string: hard gates by their own transition map, soft by steps.
+        """Whether the LSTM accepts a string, by the transition map of its own states, in float64.
 
         Raises:
             BadInput: a symbol outside the alphabet.
         """
-        if self.lstm.gates == "soft":
-            h = self.run(string).h
-            return bool(self.read(h[-1] if len(h) else self.lstm.h0))
-        on, values, _ = self.own_states.states[self.own_states.final(self.dfa.encode(string))]
+        soft = self.lstm.gates == "soft"  # whose map may have been thrown away
+        own = TransitionMap(self.lstm, self.inputs) if soft else self.own_states
+        on, values, _ = own.states[own.final(self.dfa.encode(string))]
         return bool(values @ self.readout[on] + self.readout_bias >= 0)
 
     def accepts_along(self, string: str | Sequence[str]) -> Bool[np.ndarray, " time"]:
@@ -99,8 +98,12 @@ class Compiled:
 
         Raises:
             check.Refuted: the boxes don't prove it, which is a defect of the construction.
+            WorkFailed: the proof takes more work than the checker does for a file of its size.
         """
-        return Receipt.prove("automaton.lstm", self.dfa.given(), self.answer(), self.evidence)
+        try:
+            return Receipt.prove("automaton.lstm", self.dfa.given(), self.answer(), self.evidence)
+        except check.Malformed as error:
+            raise WorkFailed(f"no checker would read the receipt: {error}") from None
 
     def answer(self) -> dict[str, Any]:
         """The LSTM, the inputs and the readout as a receipt writes them down."""

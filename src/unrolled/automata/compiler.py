@@ -29,6 +29,7 @@ from unrolled.errors import BadInput
 from unrolled.receipts.check import Refuted
 
 ON = math.tanh(1)
+MAX_STATES = 200_000
 UNDO = 2689 / 2048  # 1 / tanh(1) to 4e-5, and short enough that products of it are exact in float32
 
 
@@ -70,6 +71,8 @@ def compile(
         BadInput: an encoding that can't be used; a sharpness at which the proof fails (the message
             names the state, and one at which it holds).
     """
+    if len(dfa.states) > MAX_STATES:
+        raise BadInput(f"an automaton of {len(dfa.states):,} states; at most {MAX_STATES:,}")
     encoding = encode(dfa, alphabet)
     small, classes = dfa.minimal()
     plan = make_plan(small)
@@ -204,6 +207,8 @@ def boxes(plan: Plan, classes: Mapping[str, str], low: float, high: float) -> di
 
 def described(plan: Plan) -> str:
     """The construction in words."""
+    if len(plan.dfa.states) == 1:
+        return "one state, which takes no unit"
     copies = len(plan.units) - (len(plan.dfa.states) - 1)
     words = f"intervals of letters: a unit for each of {len(plan.dfa.states)} states but one"
     return words + (f", and {copies} more where no order of the letters serves" if copies else "")

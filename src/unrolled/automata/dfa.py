@@ -9,6 +9,7 @@ can speak about the automaton as it was given.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -23,6 +24,8 @@ import numpy.typing as npt
 from jaxtyping import Bool, Int, Integer
 
 from unrolled.errors import BadInput
+
+MAX_BYTES = 256 * 2**20  # of a table
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,10 @@ class DFA:
         object.__setattr__(self, "accepting", frozenset(self.accepting))
         if not self.alphabet or not self.transitions:
             raise BadInput("an automaton has at least one symbol and one state")
+        if "" in self.alphabet:
+            raise BadInput("a symbol is a text of at least one character")
+        if not all(is_text(name) for name in (*self.alphabet, *self.transitions)):
+            raise BadInput("a name holds half a surrogate pair, which is not text; choose another")
         if len(set(self.alphabet)) < len(self.alphabet):
             raise BadInput("the alphabet names a symbol twice; name each once")
         known = set(self.alphabet)
@@ -108,8 +115,14 @@ class DFA:
             BadInput: the file can't be read, or isn't of that form.
         """
         path = Path(path)
+        if path.suffix.lower() not in (".json", ".csv"):
+            raise BadInput(f"{path}: a table is a .json or a .csv file")
         try:
-            text = path.read_text("utf-8")
+            if path.exists() and not path.is_file():
+                raise BadInput(f"can't read {path}: not a regular file")
+            if path.stat().st_size > MAX_BYTES:
+                raise BadInput(f"can't read {path}: more than {MAX_BYTES:,} bytes")
+            text = path.read_text("utf-8-sig")
         except OSError as error:
             raise BadInput(f"can't read {path}: {error.strerror}") from None
         except UnicodeDecodeError:
@@ -117,18 +130,18 @@ class DFA:
         try:
             if path.suffix.lower() == ".json":
                 return cls.from_json(text)
-            if path.suffix.lower() == ".csv":
-                return cls.from_csv(text)
+            return cls.from_csv(text)
         except BadInput as error:
             raise BadInput(f"{path}: {error}") from None
-        raise BadInput(f"{path}: a table is a .json or a .csv file")
 
     @classmethod
     def from_json(cls, text: str) -> DFA:
         """The automaton of a JSON text; see `load`."""
         try:
-            found: Any = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+            found: Any = json.loads(text, object_pairs_hook=once)
+        except BadInput:
+            raise
+        except (ValueError, RecursionError) as error:
             raise BadInput(f"not JSON: {error}") from None
         needed = {"start", "accepting", "transitions"}
         if type(found) is not dict or not needed <= set(found) <= needed | {"alphabet", "states"}:
@@ -145,7 +158,8 @@ class DFA:
         for name, names in (("alphabet", symbols), ("accepting", found["accepting"])):
             if not isinstance(names, list) or not all(type(item) is str for item in names):
                 raise BadInput(f"{name}: expected a list of texts")
-        if set(found.get("states") or moves) != set(moves):
+        states = found.get("states", list(moves))
+        if not isinstance(states, list) or sorted(map(str, states)) != sorted(moves):
             raise BadInput("states: expected the states that have a row under transitions")
         if type(found["start"]) is not str:
             raise BadInput("start: expected a text")
@@ -154,7 +168,11 @@ class DFA:
     @classmethod
     def from_csv(cls, text: str) -> DFA:
         """The automaton of a CSV text; see `load`."""
-        rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if row]
+        try:
+            read = list(csv.reader(io.StringIO(text, newline="")))
+        except csv.Error as error:
+            raise BadInput(f"not CSV: {error}") from None
+        rows = [[cell.strip() for cell in row] for row in read if row]
         if not rows or rows[0][:2] != ["state", "accepting"]:
             raise BadInput("the first line of a table is state,accepting,SYMBOL,SYMBOL,…")
         symbols = rows[0][2:]
@@ -260,6 +278,20 @@ class DFA:
         accepting = frozenset(state for state in moves if state in self.accepting)
         small = DFA(self.alphabet, moves, self.start, accepting)
         return small, {self.states[p]: name[classes[k]] for k, p in enumerate(reached)}
+
+
+def is_text(name: str) -> bool:
+    """Whether it has no half of a surrogate pair, which JSON can spell and UTF-8 can't."""
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object as a dict; raises `BadInput` if it names a key twice."""
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise BadInput(f"{max(names, key=names.count)!r} stands twice in one object; name it once")
+    return result
 
 
 def reachable(dfa: DFA) -> list[int]:

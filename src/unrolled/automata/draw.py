@@ -66,7 +66,7 @@ def graph(axes: Any, dfa: DFA) -> None:
     angle = np.pi - 2 * np.pi * np.arange(len(order)) / len(order)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (len(order) > 1)
     at = dict(zip(order, circle, strict=True))
-    size = min(0.24, 1.6 / len(order) + 0.06)
+    size = min(0.24, 2 / len(order))
     for p, moves in dfa.transitions.items():
         targets: dict[str, list[str]] = {}
         for symbol in dfa.alphabet:
@@ -130,7 +130,7 @@ def heat(axes: Any, answer: Compiled, string: str | Sequence[str]) -> None:
     values = np.concatenate([np.stack([part[:, u] for part in steps]) for u in range(units)])
     axes.imshow(values, cmap="PuOr_r", vmin=-1.6, vmax=1.6, aspect="auto")
     for (y, x), value in np.ndenumerate(values):
-        text = f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
+        text = f"{value:.0f}" if answer.lstm.gates == "hard" else f"{value:.1f}"
         text = text.removeprefix("-") if not text.strip("-0.") else text
         axes.text(x, y, text, ha="center", va="center", fontsize=8)
     names = [

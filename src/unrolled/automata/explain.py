@@ -18,7 +18,8 @@ def explain(answer: Compiled) -> str:
     dfa, lstm = answer.dfa, answer.lstm
     size = lstm.hidden_size
     lines = [
-        f"Automaton: {len(dfa.states)} states over {' '.join(dfa.alphabet)}, "
+        f"Automaton: {len(dfa.states)} state{'' if len(dfa.states) == 1 else 's'} "
+        f"over {' '.join(dfa.alphabet)}, "
         f"start {dfa.start}, accepting {listed(sorted(dfa.accepting)) or 'nothing'}.",
         f"LSTM: {size} hidden unit{'' if size == 1 else 's'}, {lstm.gates} gates "
         f"({answer.construction}).",
@@ -28,7 +29,7 @@ def explain(answer: Compiled) -> str:
             f"Right in real arithmetic, and wherever each step is computed to within "
             f"{answer.margin:.3g}."
         )
-    if size <= WRITTEN_OUT and lstm.input_size <= 2 * WRITTEN_OUT:
+    if 0 < size <= WRITTEN_OUT and lstm.input_size <= 2 * WRITTEN_OUT:
         lines += ["", "    weights on [h, x], and biases:", ""]
         for gate in GATES:
             W: Matrix = getattr(lstm, f"W_{gate}")

@@ -20,8 +20,9 @@ from unrolled.errors import BadInput, WorkFailed
 A = TypeVar("A", bound=Hashable)
 B = TypeVar("B", bound=Hashable)
 
-OPERATORS = "()|*+?&^.{}\\"
+OPERATORS = "()|*+?&^.{}[]\\"
 MAX_STATES = 200_000
+MAX_LETTERS = 10_000  # of an expression once its repeats are written out
 
 
 def from_regex(expression: str, alphabet: Iterable[str] = ()) -> DFA:
@@ -29,7 +30,7 @@ def from_regex(expression: str, alphabet: Iterable[str] = ()) -> DFA:
 
     Args:
         expression: | * + ? ( ) as usual, {2,3} repeats, . is any symbol, & intersects; every other
-            character stands for itself, and "" or () for the empty string.
+            character stands for itself, [a-c] for one of some, "" or () for the empty string.
         alphabet: the symbols; those in the expression unless given, and 0 and 1 if it names no
             other.
 
@@ -39,8 +40,16 @@ def from_regex(expression: str, alphabet: Iterable[str] = ()) -> DFA:
     >>> from_regex("(0|10*1)*").accepts("0110")
     True
     """
+    if "\\" in expression:
+        raise BadInput(f"a symbol of an expression is none of {OPERATORS}; leave out the backslash")
     plain = re.sub(r"\{[0-9, ]*\}", "", expression)
-    used = {letter for letter in plain if letter not in OPERATORS and not letter.isspace()}
+    if written_out(expression) > MAX_LETTERS:
+        raise BadInput(
+            f"the expression is longer than {MAX_LETTERS:,} letters once its repeats are written "
+            "out; use smaller ones, or a table"
+        )
+    plain = re.sub(r"\[([^]]*)\]", lambda found: letters_of(found[1]), plain)
+    used = {letter for letter in plain if letter not in OPERATORS}
     symbols = sorted(set(alphabet) or (used | {"0", "1"} if used <= {"0", "1"} else used))
     wrong = sorted(used - set(symbols))
     if wrong:
@@ -60,6 +69,43 @@ def from_regex(expression: str, alphabet: Iterable[str] = ()) -> DFA:
     library = LibraryDFA.from_nfa(found, minify=False)
     same(dfa, library, "the automaton of the expression")
     return dfa.minimal()[0]
+
+
+def letters_of(inside: str) -> str:
+    """The letters between [ and ], a-c written out; raises `BadInput` for c-a and for operators."""
+
+    def between(ends: re.Match[str]) -> str:
+        low, high = ord(ends[1]), ord(ends[2])
+        if not 0 <= high - low < 1000:
+            raise BadInput(f"[{inside}]: {ends[0]} is no range; the lower letter comes first")
+        return "".join(map(chr, range(low, high + 1)))
+
+    letters = re.sub("(.)-(.)", between, inside.removeprefix("^"))
+    if not set(letters).isdisjoint(OPERATORS):
+        raise BadInput(f"[{inside}]: a symbol of an expression is none of {OPERATORS}")
+    return letters
+
+
+def written_out(expression: str) -> int:
+    """At most how many letters it has once each {2,3} is written out."""
+    sizes, last = [0], [0]  # of each open parenthesis: letters so far, and those of its last part
+    for part in re.findall(r"\{[^}]*\}?|\[[^]]*\]|.", expression, re.DOTALL):
+        if part == "(":
+            sizes.append(0)
+            last.append(0)
+        elif part == ")" and len(sizes) > 1:
+            inner = sizes.pop()
+            last.pop()
+            last[-1] = inner
+            sizes[-1] += inner
+        elif part[0] == "{":
+            times = max([1, *(int(n[:9]) for n in re.findall("[0-9]+", part))])
+            sizes[-1] += (times - 1) * last[-1]
+            last[-1] *= times
+        elif part not in "*+?|&":
+            last[-1] = 1
+            sizes[-1] += 1
+    return sum(sizes)
 
 
 def subset_moves(

@@ -5,6 +5,10 @@ and what comes out is a transition map over the LSTM's own states. Running it is
 functions, which is associative: a few symbols are one function, and two functions are one (Ladner
 and Fischer 1980; Hillis and Steele 1986). For large LSTMs the map is made as far as the string
 needs it, by steps that touch only the weights of units that are on.
+
+Soft gates in floating point are a function of (h, C) to the bit too, and after few symbols mostly
+come back to states they were in before; so their map is made in the same way, and thrown away when
+it has grown too large.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ from unrolled.errors import BadInput, WorkFailed
 
 MAX_STATES = 2**20  # of (h, C), before the search for them is given up
 SCANNED = 64  # states up to which functions are composed; more are walked through
+SOFT_NUMBERS = 2**18  # units times states of soft gates that are kept
+DENSE = 256  # units up to which a product with all weights is quicker than with those not 0
 BLOCK = 2**18  # entries of the table of what a few symbols do
 # The units that are on, their h (as many), and C of all.
 State = tuple[Integer[np.ndarray, " _"], Float[np.ndarray, " _"], Float[np.ndarray, " hidden"]]
@@ -122,15 +128,55 @@ class SparseSteps:
         return state[0].tobytes() + b"|" + state[1].tobytes() + b"|" + tail
 
 
-class TransitionMap:
-    """An LSTM with hard gates as a table over its own states, made as far as it is asked for.
+class SoftSteps:
+    """Single steps of an LSTM with soft gates: of few units one product and one tanh, with sigma(z)
+    by tanh(z / 2); of many the step of the equations.
 
-    `states[s]` is a state (units on, their h, C); `table[s][a]` the number of the state that symbol
-    a leads to, or -1 while nobody has asked. State 0 is the start.
+    Args:
+        lstm: with soft gates.
+        inputs: x of each symbol, shape (symbols, inputs).
     """
 
     def __init__(self, lstm: LSTM, inputs: Float[np.ndarray, "symbols inputs"]) -> None:
-        self.steps = SparseSteps(lstm, inputs)
+        hidden = self.hidden = lstm.hidden_size
+        self.lstm, self.inputs = lstm, inputs
+        self.start: State = np.arange(hidden), lstm.h0, lstm.C0
+        if hidden > DENSE:
+            return
+        halves = {"f": 0.5, "i": 0.5, "o": 0.5, "C": 1.0}
+        W = np.concatenate([getattr(lstm, f"W_{g}").dense * half for g, half in halves.items()])
+        b = np.concatenate([getattr(lstm, f"b_{g}") * half for g, half in halves.items()])
+        self.base = inputs @ W[:, hidden:].T + b
+        self.recurrent = np.ascontiguousarray(W[:, :hidden].T)
+
+    def step(self, state: State, symbol: int) -> State:
+        """All units, their h, and C."""
+        units, h, C = state
+        if self.hidden > DENSE:
+            new, h = self.lstm.step(self.inputs[symbol], h, C)[4:]
+            return units, h, new
+        z = np.tanh(h @ self.recurrent + self.base[symbol])
+        f, i, o = (0.5 + 0.5 * z[: 3 * self.hidden]).reshape(3, -1)
+        new = f * C + i * z[3 * self.hidden :]
+        return units, o * np.tanh(new), new
+
+    def key(self, state: State) -> bytes:
+        """The same bytes for the same state."""
+        return state[1].tobytes() + state[2].tobytes()
+
+
+class TransitionMap:
+    """An LSTM as a table over its own states, made as far as it is asked for.
+
+    `states[s]` is a state (units on, their h, C); `table[s][a]` the number of the state that symbol
+    a leads to, or -1 while nobody has asked. State 0 is the start, until a map of soft gates has
+    grown too large and is begun anew from the state it is in.
+    """
+
+    def __init__(self, lstm: LSTM, inputs: Float[np.ndarray, "symbols inputs"]) -> None:
+        self.soft = lstm.gates == "soft"
+        self.most = SOFT_NUMBERS // max(lstm.hidden_size, 32) if self.soft else MAX_STATES
+        self.steps = SoftSteps(lstm, inputs) if self.soft else SparseSteps(lstm, inputs)
         self.symbols = len(inputs)
         self.states: list[State] = []
         self.table: list[list[int]] = []
@@ -143,7 +189,7 @@ class TransitionMap:
         found = self.numbers.get(key)
         if found is None:
             found = self.numbers[key] = len(self.states)
-            if found == MAX_STATES:
+            if found == self.most:
                 raise WorkFailed(f"the LSTM takes more than {MAX_STATES:,} states; is C bounded?")
             self.states.append(state)
             self.table.append([-1] * self.symbols)
@@ -152,7 +198,12 @@ class TransitionMap:
     def next(self, s: int, symbol: int) -> int:
         """Where a symbol leads, from the gates the first time."""
         if self.table[s][symbol] < 0:
-            self.table[s][symbol] = self.number(self.steps.step(self.states[s], symbol))
+            state = self.steps.step(self.states[s], symbol)
+            if self.soft and len(self.states) >= self.most:
+                for kept in (self.states, self.table, self.numbers):
+                    kept.clear()
+                return self.number(state)
+            self.table[s][symbol] = self.number(state)
         return self.table[s][symbol]
 
     def close(self, most: int) -> bool:

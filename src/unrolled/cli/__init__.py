@@ -38,6 +38,7 @@ COMMANDS: dict[str, Entry] = {
     "train": Entry("unrolled.cli.train:Train", "train a model on a task"),
     "resume": Entry("unrolled.cli.resume:Resume", "go on with a run that was stopped"),
     "plan": Entry("unrolled.cli.plan:MakePlan", "what training at some size would need"),
+    "scaling": Entry("unrolled.cli.scaling:Scaling", "fit scaling laws, split a budget by them"),
     "evaluate": Entry("unrolled.cli.answer:Evaluate", "score a run on held-out data"),
     "translate": Entry("unrolled.cli.answer:Translate", "translate sentences with a run"),
     "generate": Entry("unrolled.cli.answer:Generate", "continue a prompt with a run"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -11,7 +12,7 @@ import tyro
 from unrolled.automata import DFA, Compiled, compile, from_regex, named, parity
 from unrolled.automata.explain import explain, table
 from unrolled.cli.command import Command
-from unrolled.cli.output import print_json
+from unrolled.cli.output import print_json, working
 from unrolled.errors import BadInput
 
 
@@ -55,10 +56,15 @@ class Automaton(Command):
 
     def run(self) -> int:
         """Print the weights, the gates on the string, and what is proved."""
-        answer = self.answer()
-        symbols = self.symbols(answer.dfa)
-        lines = "" if symbols is None else table(answer, symbols)
-        receipt = answer.receipt()
+        with working() as tell:
+            tell("reading the automaton")
+            dfa = self.automaton()
+            symbols = self.symbols(dfa)
+            tell(f"compiling {len(dfa.states):,} states")
+            answer = self.answer(dfa, tell)
+            lines = "" if symbols is None else table(answer, symbols)
+            tell(f"proving {len(dfa.states) * len(dfa.alphabet):,} transitions")
+            receipt = answer.receipt()
         if self.plot is not None:
             from unrolled.automata.draw import draw  # matplotlib is slow to import
 
@@ -82,15 +88,14 @@ class Automaton(Command):
                 print(f"\n{what} written to {path}")
         return 0
 
-    def answer(self) -> Compiled:
+    def answer(self, dfa: DFA, tell: Callable[[str], object]) -> Compiled:
         """What was asked for, compiled."""
-        dfa = self.automaton()
         if self.fewest:
             from unrolled.automata.fewest import fewest
 
-            if self.gates == "soft":
-                raise BadInput("--fewest is for hard gates; leave out --gates soft")
-            return fewest(dfa)
+            if self.gates == "soft" or self.sharpness is not None:
+                raise BadInput("--fewest is for hard gates; leave out --gates soft and --sharpness")
+            return fewest(dfa, progress=tell)
         if self.which == "parity" and self.sharpness is None:
             return parity(self.gates)
         return compile(dfa, self.gates, sharpness=self.sharpness)
@@ -102,6 +107,8 @@ class Automaton(Command):
             raise BadInput(
                 "give one automaton: a name such as parity, or --regex R, or --table FILE"
             )
+        if self.alphabet and self.regex is None:
+            raise BadInput("--alphabet is for the letters of --regex; leave it out")
         if self.regex is not None:
             return from_regex(self.regex, self.alphabet)
         return DFA.load(self.table) if self.table is not None else named(self.which)

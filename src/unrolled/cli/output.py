@@ -8,7 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 
 def writes_unicode() -> bool:
@@ -30,6 +37,21 @@ def show(table: RenderableType) -> None:
         console.print(table)
     # Printed as text: a reader that has gone is then the command line's to deal with, not rich's.
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+@contextlib.contextmanager
+def working() -> Iterator[Callable[[str], object]]:
+    """A moving line on standard error, where that is a terminal: what is being done, how long.
+
+    What it yields is called with what is begun.
+    """
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("")
+        yield lambda words: bar.update(task, description=words)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
 from unrolled.models.half_attention import half_attention
+from unrolled.models.linear import Linear
 from unrolled.models.tree_cache import Rows, TreeCache, attend_as_rows
 
 KEEP_SCORES_BELOW = 1024
@@ -138,8 +139,8 @@ class SelfAttention(nn.Module):
         self.head_size = config.head_size
         # One product makes queries, keys and values: a third of the passes over x.
         width = (self.num_heads + 2 * self.kv_heads) * self.head_size
-        self.qkv = nn.Linear(config.hidden_size, width, bias=config.bias)
-        self.out = nn.Linear(config.hidden_size, config.hidden_size, bias=config.bias)
+        self.qkv = Linear(config.hidden_size, width, bias=config.bias)
+        self.out = Linear(config.hidden_size, config.hidden_size, bias=config.bias)
 
     def forward(
         self,
@@ -179,9 +180,9 @@ class CrossAttention(nn.Module):
         self.num_heads, self.kv_heads = config.num_heads, config.kv_heads
         self.head_size = config.head_size
         width = 2 * self.kv_heads * self.head_size
-        self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=config.bias)
-        self.key_value = nn.Linear(config.hidden_size, width, bias=config.bias)
-        self.out = nn.Linear(config.hidden_size, config.hidden_size, bias=config.bias)
+        self.query = Linear(config.hidden_size, config.hidden_size, bias=config.bias)
+        self.key_value = Linear(config.hidden_size, width, bias=config.bias)
+        self.out = Linear(config.hidden_size, config.hidden_size, bias=config.bias)
 
     def remember(
         self, memory: Float[Tensor, "batch source hidden"]

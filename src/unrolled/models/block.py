@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from unrolled.models.attention import CrossAttention, Rotary, SelfAttention, Sight
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
+from unrolled.models.linear import Linear
 from unrolled.models.tree_cache import TreeCache
 
 Memory = tuple[
@@ -34,8 +35,8 @@ class MLP(nn.Module):
         super().__init__()
         self.gated = config.activation == "swiglu"
         width = config.mlp_size * (2 if self.gated else 1)
-        self.up = nn.Linear(config.hidden_size, width, bias=config.bias)
-        self.down = nn.Linear(config.mlp_size, config.hidden_size, bias=config.bias)
+        self.up = Linear(config.hidden_size, width, bias=config.bias)
+        self.down = Linear(config.mlp_size, config.hidden_size, bias=config.bias)
 
     def forward(self, x: Float[Tensor, "batch time hidden"]) -> Float[Tensor, "batch time hidden"]:
         """Position by position."""

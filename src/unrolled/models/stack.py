@@ -16,6 +16,7 @@ from unrolled.models.block import Block, Memory, make_norm
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
 from unrolled.models.cross_entropy import summed_cross_entropy
+from unrolled.models.linear import Linear
 from unrolled.models.tree_cache import TreeCache
 
 
@@ -106,7 +107,7 @@ class Head(nn.Module):
 
     def __init__(self, config: ModelConfig, embedding: nn.Embedding) -> None:
         super().__init__()
-        self.linear = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.linear = Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.linear.weight = embedding.weight
 

@@ -38,7 +38,8 @@ VERSION = 1
 KEYS = {"receipt", "kind", "claim", "given", "answer", "evidence"}
 
 # Budgets: what is larger is refused unread, so that a hostile file costs less than a second; the
-# steps of an LSTM's units can cost a minute or two, a matrix of hundreds of rows some seconds.
+# steps of an LSTM cost some seconds and a time in proportion to the file, under a minute for the
+# largest; a matrix of hundreds of rows some seconds.
 MAX_BYTES = 16 * 2**20  # of a file
 MAX_VALUES = 500_000  # numbers, strings, lists and objects in a file
 MAX_DEPTH = 32  # lists within lists
@@ -50,8 +51,9 @@ MAX_ROWS = 4_096  # in one refutation: inputs + 2 always suffice (Carathéodory)
 MAX_MULTIPLIERS = 50_000  # and nodes, in a proof of minimality
 MAX_FRACTION_DIGITS = 60  # above and below the line
 MAX_EVALUATIONS = 2**23  # rows times neurons of a network
-MAX_HARD_STEPS = 2**24  # of a unit of an LSTM, a symbol each
-MAX_SOFT_STEPS = 2**19
+LEAST_WORK = 2**23  # sums and comparisons of small numbers that any LSTM may cost to check,
+WORK_PER_VALUE = 96  # and what more for each value in its receipt
+EXPONENTIALS = 64  # what the eight of a soft unit's step cost, in such sums
 MAX_SIZE = 512  # rows of a recurrence's matrix; complex ones count twice
 MAX_POWER_WORK = 5 * 10**12  # products of bits: about ten seconds
 MAX_EXACT_BITS = 60_000  # of a number, times the rows, in an exact proof
@@ -611,11 +613,13 @@ class Automaton(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """The LSTM by columns: what symbol k puts into a gate of a unit, `inputs[gate][k][unit]`, and
-    the units that read unit j, with the weights at their four gates, `readers[j][unit][gate]`.
+    """The LSTM by columns: the biases of each gate, its weights (unit, input, weight) on x, the
+    symbols' x, and the units that read unit j, with their weights, `readers[j][unit][gate]`.
     """
 
-    inputs: list[list[list[Exact]]]
+    biases: list[list[Exact]]
+    from_x: list[list[tuple[int, int, Exact]]]
+    codes: list[list[Exact]]
     readers: list[dict[int, list[Exact]]]
 
 
@@ -627,16 +631,38 @@ class Box(NamedTuple):
 
 
 class Budget:
-    """Steps left before the work is too much."""
+    """Work that may still be done, in sums of small numbers; `price` is what one of these costs."""
 
-    def __init__(self, steps: int) -> None:
-        self.total = self.left = steps
+    def __init__(self, values: int, bits: int) -> None:
+        self.total = self.left = LEAST_WORK + WORK_PER_VALUE * values
+        self.price = 1 if bits <= 1 else 6 + bits // 64
 
-    def spend(self, steps: int) -> None:
-        """Count some steps; raises when there are too many."""
-        self.left -= steps
+    def spend(self, sums: int, more: int = 0) -> None:
+        """Count some sums before they are done, and other work; raises when it is too much."""
+        self.left -= sums * self.price + more
         if self.left < 0:
-            raise Malformed(f"more than {self.total:,} steps of a unit to check")
+            raise Malformed(f"more than {self.total:,} operations to check for a file of its size")
+
+
+def survey(*parts: Any) -> tuple[int, int]:
+    """How many values there are, and the bits of a common denominator of all numbers: no sum or
+    product of a few has more than a few times as many.
+    """
+    count, twos, common, waiting = 0, 1, 1, list(parts)
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if type(value) is dict:
+            waiting.extend(value.values())
+        elif type(value) is list:
+            waiting.extend(value)
+        elif type(value) is float:
+            twos = max(twos, value.as_integer_ratio()[1])
+        elif type(value) is str and (match := FRACTION.fullmatch(value)) and match[2]:
+            common = math.lcm(common, int(match[2]) or 1)
+            if common > 10**MAX_FRACTION_DIGITS:
+                raise Malformed("the fractions have no common denominator of at most 60 digits")
+    return count, (twos * common).bit_length()
 
 
 def check_automaton(given: Any, answer: Any, evidence: Any) -> str:
@@ -664,9 +690,10 @@ def check_automaton(given: Any, answer: Any, evidence: Any) -> str:
     margin = 0 if hard else exact(evidence["margin"], "evidence.margin")
     if margin < 0:
         raise Malformed("evidence.margin: below 0")
-    budget = Budget(MAX_HARD_STEPS if hard else MAX_SOFT_STEPS)
+    values, bits = survey(answer, evidence)
+    budget = Budget(values + len(dfa.moves) * (1 + len(dfa.symbols)), bits)
     hidden = len(answer["h0"]) if type(answer["h0"]) is list else 0
-    cells = lstm_cells(answer, dfa.symbols, hidden, budget)
+    cells = lstm_cells(answer, dfa.symbols, hidden)
     rest, boxes = read_boxes(evidence, dfa, hidden)
     check_start(answer, boxes.get(dfa.start, []), rest, hidden, budget)
     check_readout(answer["readout"], dfa, boxes, rest, hidden, margin)
@@ -741,28 +768,32 @@ def interval(low: Any, high: Any, path: str) -> Interval:
     return result
 
 
-def lstm_cells(answer: Any, symbols: list[str], hidden: int, budget: Budget) -> Cells:
-    """The weights by columns, with the symbols' codes put in."""
+def lstm_cells(answer: Any, symbols: list[str], hidden: int) -> Cells:
+    """The weights by columns, those on h apart from those on x."""
     keys(answer["input_codes"], "answer.input_codes", set(symbols))
     first: Any = next(iter(answer["input_codes"].values()), [])
     size = len(first) if type(first) is list else 0
     codes = [exacts(answer["input_codes"][a], "answer.input_codes", size) for a in symbols]
-    readers: list[dict[int, list[Exact]]] = [{} for _ in range(hidden)]
-    inputs = []
+    cells = Cells([], [], codes, [{} for _ in range(hidden)])
     for gate, name in enumerate(GATES):
-        bias = exacts(answer[f"b_{name}"], f"answer.b_{name}", hidden)
+        cells.biases.append(exacts(answer[f"b_{name}"], f"answer.b_{name}", hidden))
         entries = sparse(answer[f"W_{name}"], f"answer.W_{name}", hidden, hidden + size)
-        from_x = [entry for entry in entries if entry[1] >= hidden]
-        budget.spend(len(codes) * (hidden + len(from_x)))
-        sums = [list(bias) for _ in codes]
-        for row, column, weight in from_x:
-            for total, code in zip(sums, codes, strict=True):
-                total[row] += weight * code[column - hidden]
-        inputs.append(sums)
+        cells.from_x.append([(q, j - hidden, w) for q, j, w in entries if j >= hidden])
         for row, column, weight in entries:
             if column < hidden:
-                readers[column].setdefault(row, [0, 0, 0, 0])[gate] = weight
-    return Cells(inputs, readers)
+                cells.readers[column].setdefault(row, [0, 0, 0, 0])[gate] = weight
+    return cells
+
+
+def symbol_sums(cells: Cells, symbol: int, budget: Budget) -> list[list[Exact]]:
+    """What a symbol and the bias put into each gate of each unit."""
+    code = cells.codes[symbol]
+    budget.spend(4 * len(cells.readers) + sum(len(entries) for entries in cells.from_x))
+    sums = [list(bias) for bias in cells.biases]
+    for total, entries in zip(sums, cells.from_x, strict=True):
+        for unit, j, weight in entries:
+            total[unit] += weight * code[j]
+    return sums
 
 
 def sparse(value: Any, path: str, rows: int, columns: int) -> list[tuple[int, int, Exact]]:
@@ -899,10 +930,10 @@ def check_steps(
     """Each symbol leads from each box of a state into one box of the next state."""
     idle = Box({}, {})
     squashes = (hard_sigmoid, hard_tanh) if hard else (soft_sigmoid, soft_tanh)
+    extra = 0 if hard else EXPONENTIALS
     sums = resting_sums(cells, rest)
     for k, symbol in enumerate(dfa.symbols):
-        budget.spend(len(cells.readers))
-        inputs = [cells.inputs[gate][k] for gate in range(4)]
+        inputs = symbol_sums(cells, k, budget)
 
         def step(q: int, box: Box, inputs: list[list[Exact]] = inputs) -> tuple[Interval, Interval]:
             z = [(low + x[q], high + x[q]) for (low, high), x in zip(sums[q], inputs, strict=True)]
@@ -912,6 +943,7 @@ def check_steps(
                     z = [replaced(s, w, rest.h[-1], there) for s, w in zip(z, weights, strict=True)]
             return cell(z, box.C.get(q, rest.C[-1]), *squashes)
 
+        budget.spend(8 * len(cells.readers), extra * len(cells.readers))
         resting = [step(q, idle) for q in range(len(cells.readers))]
         waking = {
             q
@@ -921,11 +953,12 @@ def check_steps(
         for state, found in boxes.items():
             target = dfa.moves[state][symbol]
             for box in found:
-                budget.spend(len(waking) + len(box.C) + sum(len(cells.readers[j]) for j in box.h))
+                budget.spend(1 + len(box.C) + sum(1 + len(cells.readers[j]) for j in box.h))
                 units = waking.union(box.C, *(cells.readers[j] for j in box.h))
+                budget.spend((8 + 4 * len(box.h)) * len(units), extra * len(units))
                 image = {q: step(q, box) for q in units}
                 for goal in boxes.get(target, []):
-                    budget.spend(len(image) + len(goal.h) + len(goal.C))
+                    budget.spend(1 + len(image) + len(goal.h) + len(goal.C))
                     if all(
                         inside(h, goal.h.get(q, rest.h[-1]), margin)
                         and inside(C, goal.C.get(q, rest.C[-1]), margin)
@@ -1981,6 +2014,191 @@ def common_denominator(
     return V, below
 
 
+# --- scaling laws --------------------------------------------------------------------------------
+# A law predicts the loss L of a run; r = ln L - ln(loss measured). The objective is the sum over
+# runs of r^2/2 where |r| <= delta and delta (|r| - delta/2) elsewhere (Huber 1964).
+
+MAX_RUNS, MAX_BUDGETS = 2_000, 100
+LARGEST = 10**30  # of a number of runs' tables and of a parameter; its inverse is the smallest
+FORTY = decimal.Context(prec=40)  # errors of some 10^-35: nothing beside the tolerances
+CLOSE = Decimal("1e-9")  # of the objective and of N and D, relative
+AT_REST = Decimal("1e-6")  # of a slope, relative to what the runs pull either way
+POWERS = {
+    "kaplan-c": ("Cc", "compute"),
+    "kaplan-d": ("Dc", "tokens"),
+    "kaplan-n": ("Nc", "parameters"),
+}
+SUMS = {"hoffmann": "", "muennighoff": "ratio", "pearce-song": "omega"}
+"""The laws that are a sum of powers above a floor, and the constant that is given to each."""
+
+
+def check_scaling_fit(given: Any, answer: Any, evidence: Any) -> str:
+    """The parameters are a stationary point of the objective, by 40-digit arithmetic.
+
+    Where the objective has a minimum all its slopes are 0. A slope is the sum over runs of
+    clip(r, -delta, delta) times the slope of ln L: each run pulls the parameter one way or the
+    other, and at a stationary point the pulls cancel. Binary64 parameters can't cancel them to
+    nothing, so what is checked is |sum of pulls| <= 10^-6 sum of |pulls|, to the logarithm of every
+    coefficient and to every exponent; a coordinate on which the runs pull by less than 10^-9 of
+    what they pull on another (a term that has vanished) counts as at rest. That it is the
+    least of all minima isn't shown.
+
+    The N that minimises E + A/N^a + B/D^b on 6 N D = C has aA/N^a = bB/D^b: the derivative to ln N
+    along the budget is -aA/N^a + bB/D^b, and rises in ln N, so there is no other.
+    """
+    law, extra, delta, runs, budgets = scaling_question(given)
+    keys(answer, "answer", {"allocation", "objective", "parameters"})
+    keys(evidence, "evidence", set())
+    p = scaling_parameters(answer["parameters"], law)
+    stated = positive(answer["objective"], "answer.objective")
+    with decimal.localcontext(FORTY):
+        total = Decimal(0)
+        slopes = pulls = [total] * len(p)
+        for *inputs, loss in runs:
+            logarithm, derivatives = log_law(law, list(p.values()), inputs, extra)
+            r = logarithm - loss.ln()
+            pull = max(-delta, min(delta, r))
+            total += pull * (r - pull / 2)
+            slopes = [s + pull * d for s, d in zip(slopes, derivatives, strict=True)]
+            pulls = [s + abs(pull * d) for s, d in zip(pulls, derivatives, strict=True)]
+        if abs(total - stated) > CLOSE * total:
+            raise Refuted(f"answer.objective: it is {total:.12e} at these parameters")
+        for name, slope, pull in zip(p, slopes, pulls, strict=True):
+            if abs(slope) > AT_REST * pull and pull > CLOSE * max(pulls):
+                raise Refuted(
+                    f"not stationary in {name}: the runs pull by {slope / pull:.1e} of their pulls"
+                )
+        check_allocation(answer["allocation"], p, budgets)
+    claim = (
+        f"At these parameters the summed Huber loss (delta {float(delta)!r}) of the log residuals "
+        f"of the law {law} on {counted(len(runs), 'run')} is the stated objective to 1 part in "
+        "10^9, and no slope of it is above 10^-6 of the runs' pulls: a stationary point, not shown "
+        "to be the least"
+    )
+    if budgets:
+        claim += (
+            f"; for {counted(len(budgets), 'budget')} of 6 N D FLOPs the stated N and D are where "
+            "the law at these parameters is least, to 1 part in 10^9"
+        )
+    return claim + "."
+
+
+def scaling_question(
+    given: Any,
+) -> tuple[str, Decimal, Decimal, list[list[Decimal]], list[Decimal]]:
+    """The law, the constant given to it, delta, each run's inputs and loss, and the budgets."""
+    law = given.get("law") if type(given) is dict else None
+    if type(law) is not str or law not in {*POWERS, *SUMS, "kaplan-nd"}:
+        raise Malformed(f"given.law: {describe(law)} is no law that is known here")
+    constant = SUMS.get(law, "")
+    keys(given, "given", {"delta", "flops", "law", "runs"} | ({constant} if constant else set()))
+    extra = positive(given[constant], f"given.{constant}") if constant else Decimal(0)
+    inputs = [POWERS[law][1]] if law in POWERS else ["parameters", "tokens"]
+    names = [*inputs, *(["unique_tokens"] if law == "muennighoff" else []), "loss"]
+    keys(given["runs"], "given.runs", set(names))
+    columns = [positives(given["runs"][name], f"given.runs.{name}", MAX_RUNS) for name in names]
+    if len({len(column) for column in columns}) != 1 or not columns[0]:
+        raise Malformed("given.runs: one value a run is expected in every column")
+    runs = [list(row) for row in zip(*columns, strict=True)]
+    if law == "muennighoff" and any(unique > tokens for _, tokens, unique, _ in runs):
+        raise Malformed("given.runs: a run has more unique tokens than tokens")
+    budgets = positives(given["flops"], "given.flops", MAX_BUDGETS)
+    if budgets and law != "hoffmann":
+        raise Malformed("given.flops: allocations are proved for the law hoffmann alone")
+    return law, extra, positive(given["delta"], "given.delta"), runs, budgets
+
+
+def positive(value: Any, path: str) -> Decimal:
+    """The exact value of a JSON number above 0 and of a size that can be reckoned with."""
+    if type(value) is not int and type(value) is not float:
+        raise Malformed(at(path, f"expected a number, got {describe(value)}"))
+    if value <= 0 or value > LARGEST or value * LARGEST < 1:
+        raise Malformed(at(path, f"expected a number from 1e-30 to 1e30, got {describe(value)}"))
+    return Decimal(value)
+
+
+def positives(value: Any, path: str, most: int) -> list[Decimal]:
+    """A list of at most so many of them."""
+    if type(value) is not list:
+        raise Malformed(at(path, f"expected a list, got {describe(value)}"))
+    if len(value) > most:
+        raise Malformed(at(path, f"at most {most:,} values, got {len(value):,}"))
+    return [positive(item, f"{path}[{index}]") for index, item in enumerate(value)]
+
+
+def scaling_parameters(value: Any, law: str) -> dict[str, Decimal]:
+    """A law's parameters in the order of `log_law`: all of them positive."""
+    if law in POWERS:
+        names = [POWERS[law][0], f"alpha_{POWERS[law][0][0]}"]
+    elif law == "kaplan-nd":
+        names = ["Nc", "Dc", "alpha_N", "alpha_D"]
+    else:
+        names = ["E", "A", "B", "alpha", "beta"] + (["R_D", "R_N"] if law == "muennighoff" else [])
+    keys(value, "answer.parameters", set(names))
+    return {name: positive(value[name], f"answer.parameters.{name}") for name in names}
+
+
+def log_law(
+    law: str, p: list[Decimal], inputs: list[Decimal], extra: Decimal
+) -> tuple[Decimal, list[Decimal]]:
+    """The logarithm of a law, and its slopes to the logarithms of coefficients and to exponents."""
+    if law in POWERS:  # (Xc / X)^a
+        x = (p[0] / inputs[0]).ln()
+        return p[1] * x, [p[1], x]
+    if law == "kaplan-nd":  # ((Nc / N)^(a / b) + Dc / D)^b
+        x, u = (p[0] / inputs[0]).ln(), p[2] / p[3]
+        size, data = bounded_exp(u * x), p[1] / inputs[1]
+        share, logarithm = size / (size + data), (size + data).ln()
+        slopes = [p[2] * share, p[3] * (1 - share), share * x, logarithm - share * x * u]
+        return p[3] * logarithm, slopes
+    E, A, B, alpha, beta = p[:5]  # E + A / N'^alpha + B / D'^beta
+    N, D, by_n, by_d = inputs[0], inputs[1], Decimal(0), Decimal(0)
+    if law == "pearce-song":
+        N += extra * bounded_exp(N.ln() / 3)
+    elif law == "muennighoff":
+        N, by_n = worth(N, min(N, extra * inputs[2]), p[6])
+        D, by_d = worth(D, inputs[2], p[5])
+    n, d = N.ln(), D.ln()
+    size, data = A * bounded_exp(-alpha * n), B * bounded_exp(-beta * d)
+    L = E + size + data
+    slopes = [E / L, size / L, data / L, -size * n / L, -data * d / L]
+    more = [-beta * data * by_d / L, -alpha * size * by_n / L] if law == "muennighoff" else []
+    return L.ln(), slopes + more
+
+
+def worth(X: Decimal, unique: Decimal, r: Decimal) -> tuple[Decimal, Decimal]:
+    """U + U r (1 - exp(-(X / U - 1) / r)), and the slope of its logarithm to ln r."""
+    turns = X / unique - 1
+    left = bounded_exp(-turns / r)
+    whole = 1 + r * (1 - left)
+    return unique * whole, (r * (1 - left) - turns * left) / whole
+
+
+def bounded_exp(x: Decimal) -> Decimal:
+    """Exp, where it is no absurd number; far below, 0 to the precision that is computed with."""
+    if x > 10_000:
+        raise Refuted("a law with these parameters is beyond all numbers")
+    return x.exp() if x > -10_000 else Decimal(0)
+
+
+def check_allocation(value: Any, p: dict[str, Decimal], budgets: list[Decimal]) -> None:
+    """Each budget's N and D: 6 N D is the budget, and N is where the law is least along it."""
+    if type(value) is not list or len(value) != len(budgets):
+        raise Malformed(f"answer.allocation: expected {counted(len(budgets), 'pair')} [N, D]")
+    for index, (pair, flops) in enumerate(zip(value, budgets, strict=True)):
+        path = f"answer.allocation[{index}]"
+        numbers = positives(pair, path, 2)
+        if len(numbers) != 2:
+            raise Malformed(at(path, "expected a pair [N, D]"))
+        N, D = numbers
+        gain, loss = p["alpha"] * p["A"], p["beta"] * p["B"]
+        best = ((gain / loss).ln() + p["beta"] * (flops / 6).ln()) / (p["alpha"] + p["beta"])
+        if abs(N.ln() - best) > CLOSE:
+            raise Refuted(at(path, f"the law is least at N = {bounded_exp(best):.12e}"))
+        if abs(6 * N * D / flops - 1) > CLOSE:
+            raise Refuted(at(path, "6 N D is not the budget"))
+
+
 CHECKS: dict[str, Callable[[Any, Any, Any], str]] = {
     "automaton.lstm": check_automaton,
     "beam.map": check_beam_map,
@@ -1991,6 +2209,7 @@ CHECKS: dict[str, Callable[[Any, Any, Any], str]] = {
     "neuron.separable": check_separable,
     "recurrence.exact": check_exact,
     "recurrence.spectrum": check_spectrum,
+    "scaling.fit": check_scaling_fit,
 }
 
 
