@@ -42,12 +42,12 @@ def greedy(run: Path, rounds: int = 3) -> None:
     sources = job_.sources([source for source, _ in job_.data.held_out[:SENTENCES]])
     theirs = opened_by_transformers(model)
     end = job.tokenizer.end_id
-    longest = max(job_._room(source) for source in sources)
+    longest = max(job_.room(source) for source in sources)
     answers: dict[str, list[list[int]]] = {}
 
     def unrolled() -> float:
         scorer = job_.scorer(model, longest)
-        found = sample(scorer, sources, max_length=[job_._room(s) for s in sources])
+        found = sample(scorer, sources, max_length=[job_.room(s) for s in sources])
         answers["unrolled"] = [answer.tokens for answer in found]
         return len(sources)
 
@@ -82,7 +82,7 @@ def beams(run: Path, rounds: int = 3) -> None:
     job, model = open_run(run)
     job_: Any = job
     sources = job_.sources([source for source, _ in job_.data.held_out[:SENTENCES]])
-    rooms = [job_._room(source) for source in sources]
+    rooms = [job_.room(source) for source in sources]
     theirs = opened_by_transformers(model)
     answers: dict[str, list[list[int]]] = {}
     steps: dict[str, float] = {}

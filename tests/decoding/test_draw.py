@@ -8,14 +8,14 @@ import pytest
 from tests.decoding.tiny import Tiny
 
 from unrolled.decoding import beam_search
-from unrolled.decoding.draw import answer_places, draw
+from unrolled.decoding.draw import draw
 from unrolled.errors import BadInput
 
 
 def test_the_answers_places_spell_the_answer() -> None:
     for seed in range(20):
         (found,) = beam_search(Tiny(4, seed), [[1]], beam_size=3, max_length=6)
-        places = sorted(answer_places(found))
+        places = sorted(found.places())
         tokens = [found.trace[step - 1].kept[rank].token for step, rank in places]
         assert tokens == (found.hypotheses[0].tokens if found.hypotheses else [])
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.decoding.tiny import OBJECTIVES, Tiny, best_score
+from tests.decoding.tiny import OBJECTIVES, Tiny, best_score, sequences
 
-from unrolled.decoding import beam_search, exact_search, rescore
+from unrolled.decoding import beam_search, exact, exact_search, prefix_tree, rescore
+from unrolled.decoding.objectives import parse_objective
+from unrolled.decoding.processors import (
+    BannedTokens,
+    NoRepeatNgrams,
+    RepetitionPenalty,
+    TokenBias,
+    process,
+)
 from unrolled.errors import BadInput
 from unrolled.receipts import check
 
@@ -123,3 +133,117 @@ def test_a_budget_of_nothing_is_refused(name: str) -> None:
     options: dict[str, Any] = {name: 0}
     with pytest.raises(BadInput, match="must be at least 1"):
         exact_search(Tiny(3, 0), [1], max_length=3, **options)
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(0, 10**6), st.sampled_from(OBJECTIVES), st.sets(st.integers(1, 3), max_size=2),
+    st.integers(0, 2), st.booleans(),
+)  # fmt: skip
+def test_under_rules_the_answer_is_the_best_of_the_sequences_they_allow(
+    seed: int, objective: str, banned: set[int], size: int, penalised: bool
+) -> None:
+    rules: list[Any] = [BannedTokens(tuple(sorted(banned)))]
+    rules += [NoRepeatNgrams(size)] if size else []
+    rules += [RepetitionPenalty(1.5)] if penalised else []
+    scorer = Tiny(4, seed)
+
+    def allowed(source: Any, tokens: Any) -> torch.Tensor:
+        return process(rules, [tokens], scorer.row(source, tokens)[None])[0]
+
+    score = parse_objective(objective).score
+    best = max(
+        score(total, len(tokens))
+        for tokens, total in sequences(allowed, [1], scorer.end_token, 4)
+        if total > -math.inf
+    )
+    answer = exact_search(scorer, [1], max_length=4, objective=objective, processors=rules)
+    assert answer.optimal
+    assert answer.best is not None
+    assert answer.best.score == pytest.approx(best, rel=1e-12)
+    with pytest.raises(BadInput, match="rules change the probabilities"):
+        answer.receipt()
+    (beam,) = beam_search(
+        scorer, [[1]], beam_size=3, max_length=4, objective=objective, processors=rules
+    )
+    document = beam.receipt().document()
+    assert len(document["given"]["rules"]) == len(rules)
+    assert rescore(scorer, document) == ""
+    if "banned_tokens []" not in document["given"]["rules"] or len(rules) > 1:
+        document["given"]["rules"] = ["Mine"]
+        with pytest.raises(BadInput, match="'Mine' is none that can be applied again"):
+            rescore(scorer, document)
+
+
+def test_a_rule_that_may_add_to_a_score_is_refused() -> None:
+    rule = TokenBias({1: 0.5})
+    with pytest.raises(BadInput, match="TokenBias may add to a score"):
+        exact_search(Tiny(3, 0), [1], max_length=3, processors=[rule])
+    (found,) = beam_search(Tiny(3, 0), [[1]], beam_size=2, max_length=3, processors=[rule])
+    document = found.receipt().document()
+    assert document["given"]["rules"] == ["token_bias [[1, 0.5]]"]
+    assert rescore(Tiny(3, 0), document) == ""
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64])
+def test_a_map_has_at_most_two_prefixes_for_each_row_of_the_budget(rows: int) -> None:
+    for budget in (1, 10, 100, 300):
+        answer = exact_search(
+            Tiny(6, budget), [1], max_length=8, objective="word-reward:1.5", budget=budget,
+            rows=rows, beam_size=1,
+        )  # fmt: skip
+        assert len(answer.tree) - 1 <= 2 * budget
+        assert answer.rows <= budget + rows * 8
+
+
+def test_a_map_that_the_checker_would_not_read_is_refused_before_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer = exact_search(Tiny(4, 3), [1], max_length=5, objective="word-reward:1.5")
+    monkeypatch.setattr(prefix_tree, "MAX_PREFIXES", 5)
+    with pytest.raises(BadInput, match="checker reads 5: a budget of 2 rows or fewer"):
+        answer.receipt()
+    monkeypatch.undo()
+    monkeypatch.setattr(check, "MAX_PREFIXES", 5)
+    with pytest.raises(BadInput, match="too large for a receipt"):
+        answer.receipt()
+
+
+def test_tensors_are_made_where_the_scorers_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no place is said, tensors are made on a device that holds no numbers."""
+
+    class Placed(Tiny):
+        def start(self, sources: Any) -> Any:
+            state, log_probs = super().start(sources)
+            return state, log_probs
+
+        def step(self, state: Any, parents: torch.Tensor, tokens: torch.Tensor) -> Any:
+            assert parents.device == tokens.device == torch.device("cpu")
+            return super().step(state, parents, tokens)
+
+        def row(self, source: Any, tokens: Any) -> torch.Tensor:
+            with torch.device("cpu"):
+                return super().row(source, tokens)
+
+    scorer = Placed(4, 1)
+    found = beam_search(scorer, [[1]], beam_size=1, max_length=4)
+    monkeypatch.setattr(exact, "beam_search", lambda *_, **__: found)
+    with torch.device("meta"):
+        answer = exact_search(scorer, [1], max_length=4, objective="length-normalised:1", rows=2)
+    monkeypatch.undo()
+    assert answer.best == exact_search(
+        scorer, [1], max_length=4, objective="length-normalised:1", rows=2
+    ).best  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", [float("nan"), 0.5, float("inf")])
+def test_a_scorer_whose_numbers_go_bad_on_the_way_is_refused(bad: float) -> None:
+    class Broken(Tiny):
+        def row(self, source: Any, tokens: Any) -> torch.Tensor:
+            row = super().row(source, tokens)
+            if len(tokens) == 2 and tokens[0] == 2:
+                row[1] = bad
+            return row
+
+    with pytest.raises(BadInput, match="the scorer returns"):
+        exact_search(Broken(4, 1), [1], max_length=5, objective="word-reward:3")

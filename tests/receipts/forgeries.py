@@ -29,6 +29,7 @@ from tests.decoding.tiny import OBJECTIVES, Tiny
 
 from unrolled.automata import DFA, compile, fewest, parity
 from unrolled.decoding import beam_search, exact_search
+from unrolled.decoding.processors import RepetitionPenalty
 from unrolled.errors import WorkFailed
 from unrolled.graphs import Equivalence, Graph, GraphAttention
 from unrolled.neurons import Inseparable, Separable, TruthTable, network, separate
@@ -573,6 +574,7 @@ def searched(question: tuple[int, int, int, str, bool]) -> Document:
     seed, beam_size, max_length, objective, coarse = question
     scorer = Tiny(3, seed, coarse=coarse)
     options: dict[str, Any] = {"beam_size": beam_size, "max_length": max_length}
+    options["processors"] = [RepetitionPenalty(1.5)] if seed % 5 == 0 else []
     return beam_search(scorer, [[1]], objective=objective, **options)[0].receipt().document()
 
 
@@ -604,7 +606,8 @@ def trace_holds_with_60_digits(document: Document) -> bool:
     """The beam by the trace's own numbers; claims compared with bounds over every length."""
     given, answer, evidence = document["given"], document["answer"], document["evidence"]
     names = {"vocab_size", "end_token", "beam_size", "max_length", "objective", "source"}
-    assert set(given) - {"keeps_bound"} == names
+    assert set(given) - {"keeps_bound", "rules"} == names
+    assert all(type(rule) is str for rule in given.get("rules", []))
     assert given.get("keeps_bound") in (None, False)
     positive, end, size = "keeps_bound" in given, given["end_token"], given["beam_size"]
     longest, name, vocab = given["max_length"], given["objective"], given["vocab_size"]
@@ -645,7 +648,9 @@ def trace_holds_with_60_digits(document: Document) -> bool:
     live = [s for tokens, s in beam if tokens[-1] != end]
     later = [decimal_score(name, s, n) for s in live for n in range(steps + 1, longest + 1)]
     tiny = Decimal("1e-40")
-    words = f"On these log-probabilities, beam search of size {size} for at most {longest} tokens"
+    ruled = ", which rules changed" if given.get("rules") else ""
+    words = f"On these log-probabilities{ruled}, beam search of size {size} for at most {longest} "
+    words += "tokens"
     if later:
         assert type(evidence["bound"]) in (int, float)
         assert abs(Decimal(evidence["bound"]) - max(later)) <= abs(max(later)) * Decimal(2) ** -40

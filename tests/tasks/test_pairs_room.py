@@ -122,7 +122,7 @@ def test_a_pair_that_just_fits_in_training_can_also_be_answered(
         stream = job.batches()
         list(stream.once())
         if not stream.skipped:
-            assert job._room(job._source("ab")) >= length + 1
+            assert job.room(job._source("ab")) >= length + 1
 
 
 @pytest.mark.parametrize(("architecture", "options"), KINDS)
@@ -146,7 +146,7 @@ def test_answers_may_fill_the_model_to_its_last_position(
     job = opened(config(written(tmp_path, "tsv"), architecture, max_positions=32, **options))
     model = build(architecture, job.config.model).eval()
     source = job._source("cat")
-    room = job._room(source)
+    room = job.room(source)
     scorer = job.scorer(model, room)
     scorer.end_token = -1  # type: ignore[misc]  # never drawn: the answer runs to its limit
     (answer,) = sample(scorer, [source], max_length=room)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -14,14 +14,20 @@ from rich.table import Table
 
 from unrolled.cli.command import Command
 from unrolled.cli.output import print_json, progress, show
+from unrolled.cli.search import show_steps, told, warn_of_none
 from unrolled.cli.train import shown
 from unrolled.decoding import SamplingConfig
+from unrolled.decoding.streaming import TextStream
 from unrolled.errors import BadInput
-from unrolled.tasks.answering import evaluate, open_run, translate
+from unrolled.tasks.answering import evaluate, lines_of, open_run, translate
 from unrolled.tasks.rules import Rules
-from unrolled.tasks.task import Job
+from unrolled.tasks.searching import SearchConfig, leave
+from unrolled.tasks.task import Answer, Job
 from unrolled.tasks.text import MaskedJob, TextJob
 from unrolled.training.parallel import leads
+
+DRAWS = SamplingConfig(temperature=0.8, top_p=0.95)
+"""How `generate` draws if it isn't told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +79,10 @@ class Translate(Command):
     output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """File for the translations, a line each; standard output if not given."""
     rules: Rules = field(default_factory=Rules)
+    search: Annotated[SearchConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=SearchConfig)
     json: bool = False
-    """Print a JSON list of {"source", "translation", "completed"}; with --output {"output",
-    "sentences"}."""
+    """Print a JSON list of {"source", "translation", "completed"}, of a search also its
+    "hypotheses", "optimal", "gap" and more; with --output {"output", "sentences"}."""
 
     def run(self) -> int:
         """Print a translation a line, or write them."""
@@ -91,12 +98,12 @@ class Translate(Command):
                 source=self.input,
                 output=self.output,
                 rules=self.rules,
+                search=self.search,
             )
         if not leads():
             return 0
         for number, (_, answer) in enumerate(rows, 1):
-            if answer.cut:
-                warn_of_cut(f"the translation of sentence {number}", job)
+            warn_of_what_lacks(f"the translation of sentence {number}", job, answer)
         if self.output is not None:
             if self.json:
                 print_json({"output": str(self.output), "sentences": len(rows)})
@@ -106,11 +113,19 @@ class Translate(Command):
             print_json(
                 [
                     {"source": source, "translation": a.text, "completed": a.completed}
+                    | told(a, job, job.tokenizer.decode, trace=self.search.explain)
                     for source, a in rows
                 ]
             )
         else:
-            sys.stdout.write("".join(f"{answer.text}\n" for _, answer in rows))
+            for number, (_, answer) in enumerate(rows, 1):
+                several = self.search.n_best > 1
+                sys.stdout.write("".join(lines_of(job, number, answer, several)))
+        if self.search.explain and not self.json:
+            for source, answer in rows:
+                if answer.found is not None:
+                    print(f"\n{source}")
+                    show_steps(answer.found, job.spelling)
         return 0
 
 
@@ -127,8 +142,9 @@ class Generate(Command):
     """How the text begins."""
     max_tokens: int = 100
     """Length of the continuation, in tokens."""
-    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(0.8, 0, 0.95))
+    sampling: SamplingConfig = DRAWS
     rules: Rules = field(default_factory=Rules)
+    search: Annotated[SearchConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=SearchConfig)
     stop_string: tuple[str, ...] = ()
     """Texts that end the continuation; they are not part of it."""
     alternatives: int = 0
@@ -138,7 +154,7 @@ class Generate(Command):
     json: bool = False
     """Print {"prompt", "continuation", "completed"}: whether it ends as a text of the corpus.
 
-    "alternatives" are there where they are asked for.
+    "alternatives" are there where they are asked for, and what a search found where there was one.
     """
 
     def run(self) -> int:
@@ -150,30 +166,43 @@ class Generate(Command):
                 f"{self.run_folder} is a run of {job.config.task} with architecture "
                 f"{job.config.architecture}: it doesn't continue text"
             )
-        stream = Shown(self.prompt) if sys.stdout.isatty() and not self.json else None
-        answer = job.answer(
-            model,
-            self.prompt,
-            self.max_tokens,
-            self.sampling,
-            self.seed,
-            processors=self.rules.processors(job.tokenizer),
-            stop_strings=self.stop_string,
-            show=stream,
-        )
+        live = sys.stdout.isatty() and not self.json and self.search.n_best == 1
+        stream = Shown(self.prompt) if live else None
+        with progress("prefixes scored") as tell:
+            answer = job.answer(
+                model,
+                self.prompt,
+                self.max_tokens,
+                self.sampling,
+                self.seed,
+                processors=self.rules.processors(job.tokenizer),
+                stop_strings=self.stop_string,
+                show=stream,
+                search=self.search,
+                on_rows=tell,
+            )
+        leave([answer.found], self.search, job.spelling)
         places = job.alternatives(model, answer, self.alternatives) if self.alternatives else []
         if stream is not None:
             stream.close()
-        if answer.cut:
-            warn_of_cut("the continuation", job)
+        warn_of_what_lacks("the continuation", job, answer)
         if self.json:
             found = [[{"token": t, "log_prob": p} for t, p in place] for place in places]
             extra = {"alternatives": found} if self.alternatives else {}
-            told = {"continuation": answer.text, "completed": answer.completed}
-            print_json({"prompt": self.prompt, **told, **extra})
+            first = {"continuation": answer.text, "completed": answer.completed}
+            extra |= told(answer, job, self.spell(job), trace=self.search.explain)
+            print_json({"prompt": self.prompt, **first, **extra})
             return 0
-        if stream is None:
+        best = answer.found.hypotheses if answer.found else []
+        if len(best) > 1:
+            spell = self.spell(job)
+            for number, h in enumerate(best, 1):
+                print(f"{number}. score {h.score:.6f}\n{self.prompt}{spell(h.tokens)}\n")
+        elif stream is None:
             print(self.prompt + answer.text)
+        if self.search.explain and answer.found is not None:
+            print()
+            show_steps(answer.found, job.spelling)
         if places:
             print()
             show(alternatives_table([job.spelling(token) for token in answer.tokens], places))
@@ -187,6 +216,18 @@ class Generate(Command):
             raise BadInput(f"--alternatives must be 0 or more, not {self.alternatives}")
         if not 0 <= self.seed < 1 << 63:
             raise BadInput(f"--seed is a whole number from 0 to 2^63 - 1, got {self.seed}")
+        if self.search.on and self.sampling != DRAWS:
+            raise BadInput("a search draws nothing: leave out --sampling, or the search's options")
+
+    def spell(self, job: Job) -> Callable[[Sequence[int]], str]:
+        """What tokens say, up to the first stop string."""
+
+        def text(tokens: Sequence[int]) -> str:
+            stream = TextStream(self.stop_string)
+            stream.feed(job.tokenizer.decode_bytes(tokens))
+            return stream.close()
+
+        return text
 
 
 class Shown:
@@ -217,7 +258,11 @@ def alternatives_table(
     return table
 
 
-def warn_of_cut(what: str, job: Job) -> None:
+def warn_of_what_lacks(what: str, job: Job, answer: Answer) -> None:
     """One line on standard error for an answer that is not whole."""
+    if answer.found is not None and not answer.found.hypotheses:
+        warn_of_none(what, answer.found)
+    if not answer.cut:
+        return
     limit = job.config.model.max_positions
     print(f"{what} is cut where the model's positions end (max_positions {limit})", file=sys.stderr)

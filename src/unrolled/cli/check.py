@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import tyro
@@ -18,7 +19,8 @@ class Check(Command):
     """Verify receipts again, without trusting what made them.
 
     Exits 0 if all hold, 1 if one is refuted, 2 if one can't be read as a receipt. The checker is
-    one file of the standard library, receipts/check.py, and also runs alone.
+    one file of the standard library, receipts/check.py, and also runs alone. --model asks a run's
+    model again for every log-probability in the receipt of a search.
     """
 
     name: ClassVar[str] = "check"
@@ -28,6 +30,8 @@ class Check(Command):
     """One or more receipts."""
     large: bool = False
     """Read files of up to 512 MiB; one made to do harm may then take long."""
+    model: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """Also re-score answer and trace with this run, and name the first number that differs."""
     json: bool = False
     """Print a JSON list of {"file", "status", "text"}."""
 
@@ -35,8 +39,17 @@ class Check(Command):
         """Print a verdict for each file."""
         if not self.files:
             raise BadInput("no file given; try `unrolled check xor.json`")
-        if not self.json:
+        if self.model is None and not self.json:
             return check.main(["--large", *self.files] if self.large else self.files)
-        verdicts = [check.check_file(file, self.large) for file in self.files]
-        print_json([verdict._asdict() for verdict in verdicts])
+        if self.model is None:
+            verdicts = [check.check_file(file, self.large) for file in self.files]
+        else:
+            from unrolled.tasks.rescoring import rescorer  # without a model, no torch is needed
+
+            verdicts = list(map(rescorer(self.model, large=self.large), self.files))
+        if self.json:
+            print_json([verdict._asdict() for verdict in verdicts])
+        else:
+            for verdict in verdicts:
+                print(f"{verdict.status}: {verdict.file}: {verdict.text}")
         return max(verdict.exit_code for verdict in verdicts)

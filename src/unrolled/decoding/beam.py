@@ -42,7 +42,7 @@ from torch import Tensor
 from unrolled.decoding.candidates import best_extensions, check_shape
 from unrolled.decoding.decoded import Decoded, Hypothesis, Kept, Step
 from unrolled.decoding.objectives import Objective, parse_objective
-from unrolled.decoding.processors import LogitProcessor, process
+from unrolled.decoding.processors import LogitProcessor, process, rule_of
 from unrolled.decoding.scorer import Scorer
 from unrolled.errors import BadInput
 
@@ -65,6 +65,7 @@ class Options:
     end_token: int
     vocab_size: int
     below_zero: bool
+    rules: tuple[str, ...] = ()
 
 
 @torch.no_grad()
@@ -92,8 +93,7 @@ def beam_search(
     Raises `BadInput` for options that can't be, and for a scorer that returns NaN, positive
     log-probabilities or another shape.
     """
-    keeps = all(processor.keeps_bound for processor in processors)
-    options = _options(scorer, beam_size, stop, objective, n_best, keeps)
+    options = _options(scorer, beam_size, stop, objective, n_best, processors)
     limits = [max_length] * len(sources) if isinstance(max_length, int) else list(max_length)
     if len(limits) != len(sources):
         raise BadInput(f"{len(sources)} sources, but {len(limits)} values of max_length")
@@ -117,7 +117,12 @@ def beam_search(
 
 
 def _options(
-    scorer: Scorer, beam_size: int, stop: str, objective: str, n_best: int, keeps: bool
+    scorer: Scorer,
+    beam_size: int,
+    stop: str,
+    objective: str,
+    n_best: int,
+    processors: Sequence[LogitProcessor],
 ) -> Options:
     """The options, vetted."""
     if beam_size < 1:
@@ -133,11 +138,12 @@ def _options(
     parsed = parse_objective(objective)
     if stop.startswith("hf:") and parsed.kind not in ("log-probability", "length-normalised"):
         raise BadInput(f"Hugging Face has no objective {objective!r}: use length-normalised:α")
+    keeps = all(processor.keeps_bound for processor in processors)
     if not keeps and stop in ("optimal", "nth"):
         stop = "exhaustive"
-    return Options(
-        beam_size, stop, parsed, n_best, scorer.end_token, scorer.vocab_size, below_zero=keeps
-    )
+    rules = tuple(map(rule_of, processors))
+    end, vocab = scorer.end_token, scorer.vocab_size
+    return Options(beam_size, stop, parsed, n_best, end, vocab, below_zero=keeps, rules=rules)
 
 
 def _run(
@@ -382,4 +388,5 @@ class _Search:
             options.beam_size,
             self.max_length,
             options.below_zero,
+            options.rules,
         )

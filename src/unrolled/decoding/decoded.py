@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from unrolled.decoding.objectives import Objective
 from unrolled.errors import BadInput
 from unrolled.receipts import Receipt
+from unrolled.receipts.check import Malformed
 
 
 class Kept(NamedTuple):
@@ -70,6 +71,8 @@ class Decoded:
     max_length: int
     below_zero: bool = True
     """Whether no step could add to a score: False with a processor that breaks the bound."""
+    rules: tuple[str, ...] = ()
+    """What changed the model's log-probabilities, as `processors.rule_of` writes it."""
 
     @property
     def steps(self) -> int:
@@ -112,6 +115,22 @@ class Decoded:
             return 0.0
         return self.upper_bound - self.hypotheses[0].score if self.hypotheses else math.inf
 
+    def places(self) -> set[tuple[int, int]]:
+        """(step, rank) of every token of the answer, steps from 1."""
+        if not self.hypotheses:
+            return set()
+        wanted = self.hypotheses[0].tokens
+        for rank in range(len(self.trace[len(wanted) - 1].kept)):
+            places, found, at = set(), [], rank
+            for step in range(len(wanted), 0, -1):
+                kept = self.trace[step - 1].kept[at]
+                places.add((step, at))
+                found.append(kept.token)
+                at = kept.parent
+            if found[::-1] == wanted:
+                return places
+        return set()
+
     def receipt(self) -> Receipt:
         """Kind `beam.stop`: the trace, from which the checker finds the answer and the stop again.
 
@@ -132,6 +151,8 @@ class Decoded:
         }
         if not self.below_zero:
             given["keeps_bound"] = False
+        if self.rules:
+            given["rules"] = list(self.rules)
         answer: dict[str, Any] = {}
         if self.hypotheses:
             best = self.hypotheses[0]
@@ -144,4 +165,14 @@ class Decoded:
         bound = None
         if self.live and length is not None:
             bound = self.objective.score(self.live[0][1], length)
-        return Receipt.prove("beam.stop", given, answer, {"steps": steps, "bound": bound})
+        return proved("beam.stop", given, answer, {"steps": steps, "bound": bound})
+
+
+def proved(
+    kind: str, given: dict[str, Any], answer: dict[str, Any], evidence: dict[str, Any]
+) -> Receipt:
+    """The receipt; raises `BadInput` for a search larger than the checker reads."""
+    try:
+        return Receipt.prove(kind, given, answer, evidence)
+    except Malformed as error:
+        raise BadInput(f"this search is too large for a receipt: {error}") from None

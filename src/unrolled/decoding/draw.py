@@ -56,25 +56,8 @@ def draw(
             raise BadInput(f"can't write {path}: {error.strerror}; choose another place") from None
 
 
-def answer_places(decoded: Decoded) -> set[tuple[int, int]]:
-    """(step, rank) of every token of the answer, steps from 1."""
-    if not decoded.hypotheses:
-        return set()
-    wanted = decoded.hypotheses[0].tokens
-    for rank in range(len(decoded.trace[len(wanted) - 1].kept)):
-        places, found, at = set(), [], rank
-        for step in range(len(wanted), 0, -1):
-            kept = decoded.trace[step - 1].kept[at]
-            places.add((step, at))
-            found.append(kept.token)
-            at = kept.parent
-        if found[::-1] == wanted:
-            return places
-    return set()
-
-
 def _tree(axes: Any, decoded: Decoded, text: Callable[[int], str], deepest: int) -> None:
-    bold = answer_places(decoded)
+    bold = decoded.places()
     named: set[str] = set()
 
     def once(label: str) -> str:

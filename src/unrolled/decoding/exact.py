@@ -27,8 +27,12 @@ from unrolled.decoding.candidates import FLOOR, check_shape, check_values, round
 from unrolled.decoding.decoded import Hypothesis
 from unrolled.decoding.objectives import Objective, parse_objective
 from unrolled.decoding.prefix_tree import Exact, Expansion, Node
+from unrolled.decoding.processors import LogitProcessor, process
 from unrolled.decoding.scorer import Scorer
 from unrolled.errors import BadInput
+
+BUDGET = 10_000
+"""Rows; a map of at most twice as many prefixes is what a receipt's checker reads."""
 
 
 @torch.no_grad()
@@ -38,23 +42,39 @@ def exact_search(
     *,
     max_length: int,
     objective: str = "log-probability",
-    budget: int = 10_000,
+    budget: int = BUDGET,
     beam_size: int = 5,
     rows: int = 64,
+    processors: Sequence[LogitProcessor] = (),
     on_progress: Callable[[int, float, float], None] | None = None,
 ) -> Exact:
     """The best of all sequences of at most max_length tokens, or an honest bound.
 
     `budget` is in model rows (prefixes scored, replays included), beside beam search's own, which
-    gives the first answer. Ctrl-C ends the search as the budget does. `on_progress(rows used, best
-    score, upper bound)` is called after every dive. Raises `BadInput` as `beam_search` does.
+    gives the first answer; each adds at most two prefixes to the map. Ctrl-C ends the search as the
+    budget does. `on_progress(rows used, best score, upper bound)` is called after every dive.
+    Raises `BadInput` as `beam_search` does, and for a processor that may add to a score, as nothing
+    could be left out then.
     """
     if budget < 1 or rows < 1:
         raise BadInput(f"budget and rows must be at least 1, not {budget} and {rows}")
+    for processor in processors:
+        if not processor.keeps_bound:
+            raise BadInput(
+                f"exact search leaves out what can't gain, and {type(processor).__name__} may add "
+                "to a score: leave it out, or use beam_search, which then runs to its end"
+            )
     (first,) = beam_search(
-        scorer, [source], beam_size=beam_size, max_length=max_length, objective=objective
+        scorer,
+        [source],
+        beam_size=beam_size,
+        max_length=max_length,
+        objective=objective,
+        processors=processors,
     )
-    search = _Branch(scorer, list(source), max_length, parse_objective(objective), budget, rows)
+    search = _Branch(
+        scorer, list(source), max_length, parse_objective(objective), budget, rows, processors
+    )
     reason = "no open prefix can score better"
     try:
         search.plant(first.hypotheses[0] if first.hypotheses else None)
@@ -80,6 +100,8 @@ def exact_search(
         scorer.vocab_size,
         scorer.end_token,
         max_length,
+        first,
+        bool(processors),
     )
 
 
@@ -94,9 +116,11 @@ class _Branch:
         objective: Objective,
         budget: int,
         rows: int,
+        processors: Sequence[LogitProcessor] = (),
     ) -> None:
         self.scorer, self.source, self.max_length = scorer, source, max_length
         self.objective, self.budget, self.rows = objective, budget, rows
+        self.processors = processors
         self.tree = [Node(0, -1, 0.0, 0.0, 0)]
         self.waiting: dict[int, list[tuple[float, int]]] = {}
         """Expanded prefixes by their length: (-bound of the best child not listed, number)."""
@@ -111,20 +135,22 @@ class _Branch:
         path = first.tokens[:-1] if first else []
         state, log_probs = self.scorer.start([self.source])
         number, planted = 0, [0]
-        self._expand([0], log_probs, path[:1])
+        allowed = self._expand([0], log_probs, path[:1])
         for step, token in enumerate(path, 1):
             if self.used >= self.budget:
                 break
-            number = self._list_child(number, token, log_probs)
-            state, log_probs = self.scorer.step(state, torch.tensor([0]), torch.tensor([token]))
-            self._expand([number], log_probs, path[step : step + 1])
+            number = self._add(number, token, float(rounded(allowed[0, token])))
+            state, log_probs = self._step(state, [0], [token], log_probs.device)
+            allowed = self._expand([number], log_probs, path[step : step + 1])
             planted.append(number)
         for number in planted:
             self._wait(number)
 
-    def _list_child(self, number: int, token: int, log_probs: Tensor) -> int:
-        value = float(rounded(log_probs[0, token]))
-        return self._add(number, token, value)
+    def _step(
+        self, state: Any, parents: list[int], tokens: list[int], device: torch.device
+    ) -> tuple[Any, Tensor]:
+        where, last = torch.tensor(parents, device=device), torch.tensor(tokens, device=device)
+        return self.scorer.step(state, where, last)
 
     def _add(self, number: int, token: int, log_prob: float) -> int:
         node = self.tree[number]
@@ -138,9 +164,16 @@ class _Branch:
         numbers: list[int],
         log_probs: Float[Tensor, "rows vocab"],
         kept: Sequence[int] = (),
-    ) -> None:
-        """Read the next tokens of these prefixes; complete them. `kept` tokens always matter."""
+    ) -> Float[Tensor, "rows vocab"]:
+        """Read the next tokens of these prefixes; complete them. `kept` tokens always matter.
+
+        Returns the log-probabilities as the processors leave them, where Python can look at them.
+        """
         check_shape(log_probs, len(numbers), self.scorer.vocab_size)
+        if self.processors:
+            prefixes = [self._tokens(number) for number in numbers]
+            log_probs = process(self.processors, prefixes, log_probs)
+        log_probs = log_probs.cpu()
         check_values(log_probs.max(1, keepdim=True).values)
         self.used += len(numbers)
         end = self.scorer.end_token
@@ -165,6 +198,7 @@ class _Branch:
                 values[chosen][order], chosen[order].to(torch.int32), below, mass
             )
             self._complete(self._add(number, end, last))
+        return log_probs
 
     def _complete(self, number: int) -> None:
         """Keep a completed hypothesis if it is the best."""
@@ -250,7 +284,7 @@ class _Branch:
             parents = [rows[self.tree[child].parent] for child in children]
             tokens = [self.tree[child].token for child in children]
             batch = children
-            state, log_probs = self.scorer.step(state, torch.tensor(parents), torch.tensor(tokens))
+            state, log_probs = self._step(state, parents, tokens, log_probs.device)
 
     def _replay(self, batch: list[int]) -> tuple[Any, Tensor]:
         """The state and log-probabilities of prefixes of one length, from the source on."""
@@ -260,10 +294,9 @@ class _Branch:
         self.used += 1
         for length in range(1, len(wanted[0]) + 1):
             now = list(dict.fromkeys(tuple(tokens[:length]) for tokens in wanted))
-            parents = torch.tensor([before[prefix[:-1]] for prefix in now])
-            state, log_probs = self.scorer.step(
-                state, parents, torch.tensor([prefix[-1] for prefix in now])
-            )
+            parents = [before[prefix[:-1]] for prefix in now]
+            tokens = [prefix[-1] for prefix in now]
+            state, log_probs = self._step(state, parents, tokens, log_probs.device)
             before = {prefix: row for row, prefix in enumerate(now)}
             self.used += len(now) if length < len(wanted[0]) else 0
         return state, log_probs

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from jaxtyping import Float
 from torch import Tensor
 
-from unrolled.decoding.decoded import Hypothesis
+from unrolled.decoding.decoded import Decoded, Hypothesis, proved
 from unrolled.decoding.objectives import Objective
 from unrolled.errors import BadInput
 from unrolled.receipts import Receipt
+from unrolled.receipts.check import MAX_PREFIXES
 
 WORST_TOLERANCE = 1e-3
 """Of the sum of next-token probabilities: beyond this they are no distribution."""
@@ -71,6 +72,10 @@ class Exact:
     vocab_size: int
     end_token: int
     max_length: int
+    first: Decoded
+    """What beam search found, from which the search set out."""
+    ruled: bool = False
+    """Whether processors changed the model's probabilities."""
 
     @property
     def gap(self) -> float:
@@ -82,11 +87,22 @@ class Exact:
     def receipt(self) -> Receipt:
         """Kind `beam.map`: every prefix that was looked at, and the best of all that was not.
 
-        Raises `BadInput` where nothing was completed, or where the next-token probabilities don't
-        add up to 1.
+        Raises `BadInput` where nothing was completed, where the next-token probabilities don't add
+        up to 1, and for a map of more prefixes than the checker reads.
         """
         if self.best is None:
             raise BadInput("no hypothesis completed: there is nothing to give a receipt for")
+        if self.ruled:
+            raise BadInput(
+                "rules change the probabilities, which then don't add up to 1, and nothing shows "
+                "that a map is whole: leave the rules out, or take beam search's own receipt"
+            )
+        if len(self.tree) - 1 > MAX_PREFIXES:
+            count = len(self.tree) - 1
+            raise BadInput(
+                f"the map has {count:,} prefixes and the checker reads {MAX_PREFIXES:,}"
+                f": a budget of {MAX_PREFIXES // 2:,} rows or fewer always leads to one that fits"
+            )
         rejected, worst = [], 1e-9
         for number, node in enumerate(self.tree):
             if node.expansion is None:
@@ -112,7 +128,7 @@ class Exact:
         answer = {"tokens": self.best.tokens, "score": self.best.score}
         tolerance = 10.0 ** math.ceil(math.log10(worst))
         evidence = {"prefixes": prefixes, "rejected": rejected, "tolerance": tolerance}
-        return Receipt.prove("beam.map", given, answer, evidence)
+        return proved("beam.map", given, answer, evidence)
 
 
 def _finite(value: float) -> float | None:

@@ -7,12 +7,15 @@ log-probability, and a hypothesis's score stays the sum of what was returned.
 `keeps_bound` says that scores from 0 down stay from 0 down, whatever the row. Beam search may stop
 early only because no continuation adds anything to a score; a rule that can lift one above 0 takes
 that proof away.
+
+`rule_of` writes a processor down as text, for receipts; `parse_rules` makes it again of that.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -180,6 +183,84 @@ class TokenBias:
         for token, bias in self.biases.items():
             added[token] = bias
         return log_probs + added
+
+
+@dataclass(frozen=True)
+class StopStrings:
+    """Behind a stop string nothing comes but the end, which is sure there: log-probability 0."""
+
+    strings: tuple[str, ...]
+    decode: Callable[[Sequence[int]], bytes]
+    """The bytes that tokens spell."""
+    end_token: int
+    keeps_bound = True
+    """Scores become -inf or 0."""
+
+    def __post_init__(self) -> None:
+        """Refuse a string that is everywhere."""
+        if not all(self.strings):
+            raise BadInput("a stop string needs at least one character")
+
+    def __call__(
+        self, prefixes: Prefixes, log_probs: Float[Tensor, "rows vocab"]
+    ) -> Float[Tensor, "rows vocab"]:
+        """End the rows whose text holds one of the strings."""
+        rows = [row for row, prefix in enumerate(prefixes) if self.ends(prefix)]
+        if not rows:
+            return log_probs
+        left = log_probs.index_fill(0, torch.tensor(rows, device=log_probs.device), -math.inf)
+        left[rows, self.end_token] = 0.0
+        return left
+
+    def ends(self, prefix: Sequence[int]) -> bool:
+        """Whether the text of these tokens holds a stop string."""
+        text = self.decode(prefix)
+        return any(string.encode("utf-8", "surrogatepass") in text for string in self.strings)
+
+
+KNOWN = {
+    "repetition_penalty": RepetitionPenalty,
+    "no_repeat_ngrams": NoRepeatNgrams,
+    "forced_prefix": ForcedPrefix,
+    "banned_tokens": BannedTokens,
+    "token_bias": TokenBias,
+    "stop_strings": StopStrings,
+}
+
+
+def rule_of(processor: LogitProcessor) -> str:
+    """A processor of this file as its name and its value in JSON; another by its class's name."""
+    name = next((name for name, kind in KNOWN.items() if type(processor) is kind), "")
+    if not name:
+        return type(processor).__name__
+    value = next(iter(vars(processor).values()))
+    if isinstance(processor, TokenBias):
+        value = sorted(processor.biases.items())
+    return f"{name} {json.dumps(value)}"
+
+
+def parse_rules(
+    rules: Sequence[str], decode: Callable[[Sequence[int]], bytes], end_token: int
+) -> list[LogitProcessor]:
+    """The processors again. Raises `BadInput` for what is no rule of this file."""
+    found: list[LogitProcessor] = []
+    for rule in rules:
+        name, _, text = rule.partition(" ")
+        try:
+            value = json.loads(text)
+            if name == "stop_strings":
+                found.append(StopStrings(tuple(map(str, value)), decode, end_token))
+            elif name == "token_bias":
+                found.append(TokenBias({int(token): float(bias) for token, bias in value}))
+            elif name in ("forced_prefix", "banned_tokens"):
+                found.append(KNOWN[name](tuple(map(int, value))))
+            elif name == "no_repeat_ngrams":
+                found.append(NoRepeatNgrams(int(value)))
+            else:
+                found.append({"repetition_penalty": RepetitionPenalty}[name](float(value)))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise BadInput(f"the rule {rule[:80]!r} is none that can be applied again") from None
+    return found
 
 
 def forbid(

@@ -1329,11 +1329,15 @@ def search_given(given: Any, names: set[str]) -> tuple[dict[str, int], Objective
     """The numbers of a search and its objective.
 
     "keeps_bound": false, where a rule changed the model's numbers and may lift some above 0.
+    "rules", where there are any, say which; they matter to whoever asks the model again.
     """
     bound = "keeps_bound" not in given
     if not bound and given["keeps_bound"] is not False:
         raise Malformed("given.keeps_bound: expected false, or nothing")
-    extra = set() if bound else {"keeps_bound"}
+    extra = set(given) & {"keeps_bound", "rules"}
+    rules = given.get("rules", [])
+    if type(rules) is not list or not all(type(rule) is str for rule in rules):
+        raise Malformed("given.rules: expected a list of texts")
     keys(
         given,
         "given",
@@ -1419,7 +1423,8 @@ def check_beam_stop(given: Any, answer: Any, evidence: Any) -> str:
     best, live, limits, narrow = run_trace(evidence["steps"], numbers, objective)
     length = len(evidence["steps"])
     words = f"beam search of size {numbers['beam_size']} for at most {longest} tokens"
-    words = f"On these log-probabilities, {words}"
+    changed = ", which rules changed" if given.get("rules") else ""
+    words = f"On these log-probabilities{changed}, {words}"
     end = (live[0].total, objective.reach(length + 1, longest)) if live else None
     if length == longest:
         end = None
@@ -1563,8 +1568,8 @@ def check_beam_map(given: Any, answer: Any, evidence: Any) -> str:
     is below 10^-25. (After each prefix, not once for all: there a rare branch could hide.)
     """
     numbers, objective = search_given(given, set())
-    if numbers["highest"]:
-        raise Malformed("given.keeps_bound: a map is of log-probabilities that are at most 0")
+    if numbers["highest"] or "rules" in given:
+        raise Malformed("given: a map is of a model's own log-probabilities, which no rule changed")
     keys(evidence, "evidence", {"prefixes", "rejected", "tolerance"})
     tolerance = evidence["tolerance"]
     if type(tolerance) is not float or not 0 < tolerance <= 0.001:

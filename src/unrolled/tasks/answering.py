@@ -14,6 +14,7 @@ from unrolled.models.store import write_atomically
 from unrolled.tasks.pairs import PairJob
 from unrolled.tasks.rules import Rules
 from unrolled.tasks.running import find_task
+from unrolled.tasks.searching import SearchConfig, leave
 from unrolled.tasks.task import Answer, Job, Progress, Scores, silent
 from unrolled.training.parallel import first, joined, leads
 from unrolled.training.run import load_config
@@ -55,12 +56,15 @@ def translate(
     source: Path | None = None,
     output: Path | None = None,
     rules: Rules | None = None,
+    search: SearchConfig | None = None,
 ) -> tuple[Job, list[tuple[str, Answer]]]:
     """The job, and sentences, or the lines of the file `source`, each with its translation.
 
     A blank line of a file is answered by a blank line. With `output` the translations are written
-    there, a line each, whole or not at all. Raises `BadInput`, before anything is translated, for a
-    run that doesn't translate and a sentence that it can't take.
+    there, a line each, whole or not at all. `search` leads to the best that it finds, in n_best
+    lines of number, score and text where more than one is asked for, and leaves its receipts and
+    pictures. Raises `BadInput`, before anything is translated, for a run that doesn't translate and
+    a sentence that it can't take.
     """
     with joined():
         job, model = open_run(folder)
@@ -74,14 +78,29 @@ def translate(
         given = [i for i, sentence in enumerate(sentences) if source is None or sentence.strip()]
         asked = [sentences[i] for i in given]
         processors = (rules or Rules()).processors(job.tokenizer)
-        made = job.translate_many(model, asked, progress if leads() else silent, processors)
+        tell = progress if leads() else silent
+        made = job.translate_many(model, asked, tell, processors, search)
         answers = [Answer("", completed=True, cut=False)] * len(sentences)
         for i, answer in zip(given, made, strict=True):
             answers[i] = answer
+        several = search is not None and search.n_best > 1
         if output is not None:
-            text = "".join(f"{answer.text}\n" for answer in answers)
+            text = "".join(
+                line for i, a in enumerate(answers, 1) for line in lines_of(job, i, a, several)
+            )
             first(lambda: write_atomically(output, lambda path: write_text(path, text)))
+        if search is not None and search.on:
+            found, config = [answer.found for answer in answers], search
+            first(lambda: leave(found, config, job.spelling))
         return job, list(zip(sentences, answers, strict=True))
+
+
+def lines_of(job: Job, number: int, answer: Answer, several: bool) -> list[str]:
+    """An answer as lines: its text, or, of several, each one's number, score and text."""
+    best = answer.found.hypotheses if answer.found else []
+    if not several or not best:
+        return [f"{answer.text}\n"]
+    return [f"{number}\t{h.score:.6f}\t{job.tokenizer.decode(h.tokens)}\n" for h in best]
 
 
 def write_text(path: Path, text: str) -> None:

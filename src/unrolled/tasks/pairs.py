@@ -21,6 +21,8 @@ from unrolled.errors import BadInput
 from unrolled.models import Model
 from unrolled.models.batch import Batch
 from unrolled.receipts import Receipt
+from unrolled.tasks.searching import Found, SearchConfig
+from unrolled.tasks.searching import search as search_for
 from unrolled.tasks.task import Answer, Job, Progress, Scores, silent
 from unrolled.training.config import RunConfig
 from unrolled.training.parallel import spread
@@ -99,7 +101,7 @@ class PairJob(Job):
 
     def sample(self, model: Model) -> str:
         """Two held-out sentences and what the model makes of them."""
-        fitting = (source for source, _ in self.data.held_out if self._room(self._source(source)))
+        fitting = (source for source, _ in self.data.held_out if self.room(self._source(source)))
         sources = list(islice(fitting, SHOWN))
         lines = zip(sources, self.translate(model, sources), strict=True)
         return "\n".join(f"  {source} → {target}" for source, target in lines)
@@ -114,7 +116,7 @@ class PairJob(Job):
     def predictions(self, model: Model, progress: Progress = silent) -> list[str]:
         """A translation of each held-out sentence; "" for one that the model is too short for."""
         sources = [self._source(source) for source, _ in self.data.held_out]
-        fitting = [i for i, source in enumerate(sources) if self._room(source)]
+        fitting = [i for i, source in enumerate(sources) if self.room(source)]
         answers = self._answers(model, [sources[i] for i in fitting], progress, shared=True)
         found = {i: answer.text for i, answer in zip(fitting, answers, strict=True)}
         return [found.get(i, "") for i in range(len(sources))]
@@ -130,7 +132,7 @@ class PairJob(Job):
             "chrf": sacrebleu.corpus_chrf(predictions, [references]).score,
             "sentences": len(references),
         }
-        too_long = sum(not self._room(self._source(source)) for source, _ in self.data.held_out)
+        too_long = sum(not self.room(self._source(source)) for source, _ in self.data.held_out)
         return {**scores, "too_long": too_long} if too_long else scores
 
     def receipt(self, predictions: Sequence[str]) -> Receipt:
@@ -176,10 +178,37 @@ class PairJob(Job):
         sentences: Sequence[str],
         progress: Progress,
         processors: Sequence[LogitProcessor] = (),
+        search: SearchConfig | None = None,
     ) -> list[Answer]:
-        """The same; under torchrun all processes must call it, and each does a part of the work."""
+        """The same; under torchrun all processes must call it, and each does a part of the work.
+
+        With `search`, the best that it finds.
+        """
         sources = [self.encode(sentence) for sentence in sentences]
-        return self._answers(model, sources, progress, processors, shared=True)
+        if search is None or not search.on:
+            return self._answers(model, sources, progress, processors, shared=True)
+        rooms = [self.room(source) for source in sources]
+        scorer = self.scorer(model, max(rooms, default=1))
+        chunks = like_lengths(sources, 1 if search.exact else max(1, ROWS_TOGETHER // search.width))
+        done = count(1)
+
+        def decode(chunk: list[int]) -> list[Found]:
+            return search_for(
+                scorer,
+                [sources[i] for i in chunk],
+                [rooms[i] for i in chunk],
+                search,
+                processors,
+                on_finished=lambda _: progress(next(done), len(sources)),
+            )
+
+        found = dict(zip(chain(*chunks), chain(*spread(decode, chunks)), strict=True))
+        return [self._answer_of(found[i]) for i in range(len(sources))]
+
+    def _answer_of(self, found: Found) -> Answer:
+        best = found.hypotheses[0].completed if found.hypotheses else False
+        cut = bool(found.hypotheses) and not best
+        return Answer(self.tokenizer.decode(found.tokens), best, cut, found=found)
 
     def encode(self, sentence: str) -> list[int]:
         """The tokens of a sentence; raises `BadInput` for one that can't be translated."""
@@ -188,13 +217,13 @@ class PairJob(Job):
         return source
 
     def _check_room(self, source: Sequence[int], what: str) -> None:
-        if not self._room(source):
+        if not self.room(source):
             raise BadInput(
                 f"{what} leaves a model of max_positions {self.config.model.max_positions} no room "
                 "to answer: split it"
             )
 
-    def _room(self, source: Sequence[int]) -> int:
+    def room(self, source: Sequence[int]) -> int:
         """How many tokens the model may answer a source with; 0 if it can't hold the source."""
         left = self.config.model.max_positions - len(source)
         if self._layout == "decoder":
@@ -216,10 +245,9 @@ class PairJob(Job):
 
         So the sums of floating-point numbers, and with them the answers, are those of one process.
         """
-        rooms = [self._room(source) for source in sources]
+        rooms = [self.room(source) for source in sources]
         scorer = self.scorer(model, max(rooms, default=1))
-        order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
-        chunks = [order[i : i + ROWS_TOGETHER] for i in range(0, len(order), ROWS_TOGETHER)]
+        chunks = like_lengths(sources, ROWS_TOGETHER)
         done = count(1)
 
         def decode(chunk: list[int]) -> list[Sampled]:
@@ -263,3 +291,9 @@ class PairJob(Job):
     def skipped(self) -> list[str]:
         """What of the corpus was left out, and why."""
         return [line for line in [self.data.report()] if line]
+
+
+def like_lengths(sources: Sequence[Sequence[int]], together: int) -> list[list[int]]:
+    """The sources' numbers, those of like lengths together, so many at a time."""
+    order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+    return [order[i : i + together] for i in range(0, len(order), together)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from unrolled.data import BatchStream, Tokenizer
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, Model, ModelConfig
 from unrolled.models.batch import Batch
+from unrolled.tasks.searching import Found
 from unrolled.training.config import RunConfig
 from unrolled.training.loop import mean_loss
 
@@ -33,6 +34,8 @@ class Answer:
     """Whether it ends in the end token."""
     cut: bool
     """Whether it ends where the model's positions do, with more to come."""
+    found: Found | None = field(default=None, kw_only=True)
+    """The search that led to it, if there was one."""
 
 
 class Job(ABC):
@@ -52,6 +55,11 @@ class Job(ABC):
                 "run's"
             )
         return replace(model, vocab_size=tokenizer.vocab_size)
+
+    def spelling(self, token: int) -> str:
+        """A token as a person can read it."""
+        special = self.tokenizer.decode_bytes([token]) == b""
+        return f"<{token}>" if special else self.tokenizer.decode([token])
 
     @abstractmethod
     def batches(self) -> BatchStream[Any]:

@@ -17,13 +17,15 @@ from unrolled.data import BatchStream, Tokenizer, masked_batches, text_batches
 from unrolled.data.config import DataConfig
 from unrolled.data.corpus import Split, TextCorpus
 from unrolled.decoding import DecoderScorer, SamplingConfig, Scorer, alternatives, sample
-from unrolled.decoding.processors import LogitProcessor
+from unrolled.decoding.processors import LogitProcessor, StopStrings
 from unrolled.decoding.scorer import device_of
 from unrolled.decoding.streaming import TextStream
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, Encoder, Model, ModelConfig
 from unrolled.models.batch import Batch
 from unrolled.tasks.opening import corpus_of, tokenizer_for
+from unrolled.tasks.searching import SearchConfig
+from unrolled.tasks.searching import search as search_for
 from unrolled.tasks.task import Answer, Job, Progress, Scores, Task, silent
 from unrolled.training.config import RunConfig, TrainingConfig
 from unrolled.training.loop import mean_loss
@@ -136,7 +138,7 @@ class TextJob(Job):
     def sample(self, model: Model) -> str:
         """How the model begins a text; the same draws every time."""
         prompt = self.tokenizer.encode_prompt("")
-        length = min(SHOWN, self._room(prompt))
+        length = min(SHOWN, self.room(prompt))
         answer = self._continue(model, prompt, length, SamplingConfig(temperature=0.8, top_p=0.95))
         return f"  … {' '.join(answer.text.split())}"
 
@@ -182,14 +184,23 @@ class TextJob(Job):
         processors: Sequence[LogitProcessor] = (),
         stop_strings: Sequence[str] = (),
         show: Callable[[str], object] | None = None,
+        search: SearchConfig | None = None,
+        on_rows: Progress | None = None,
     ) -> Continuation:
         """A continuation of the prompt, of at most so many tokens and no more than there is room.
 
-        It ends before the first of the stop strings; `show` is given the text as it comes. Raises
-        `BadInput` for a prompt the model has no room behind.
+        It ends before the first of the stop strings; `show` is given the text as it comes. With
+        `search` it is searched for, not drawn: what is shown then is what all live prefixes share.
+        Raises `BadInput` for a prompt the model has no room behind.
         """
         tokens, room = self.prompt(prompt)
         stream = TextStream(stop_strings, show)
+        if search is not None and search.on:
+            if stop_strings:
+                decode, end = self.tokenizer.decode_bytes, self.tokenizer.end_id
+                processors = [*processors, StopStrings(tuple(stop_strings), decode, end)]
+            limit = min(max_tokens, room)
+            return self._search(model, tokens, limit, search, processors, stream, on_rows)
         answer = self._continue(
             model, tokens, min(max_tokens, room), config, seed, processors, stream
         )
@@ -205,15 +216,10 @@ class TextJob(Job):
         found = alternatives(scorer, continuation.prompt, rest, k=k)
         return [[(self.spelling(a.token), a.log_prob) for a in place] for place in found]
 
-    def spelling(self, token: int) -> str:
-        """A token as a person can read it."""
-        special = self.tokenizer.decode_bytes([token]) == b""
-        return f"<{token}>" if special else self.tokenizer.decode([token])
-
     def prompt(self, text: str) -> tuple[list[int], int]:
         """A prompt's tokens, and how many may follow. Raises `BadInput` where none may."""
         tokens = self.tokenizer.encode_prompt(text)
-        room = self._room(tokens)
+        room = self.room(tokens)
         if room < 1:
             raise BadInput(
                 f"the prompt has {len(tokens)} tokens, the model max_positions "
@@ -221,7 +227,7 @@ class TextJob(Job):
             )
         return tokens, room
 
-    def _room(self, tokens: Sequence[int]) -> int:
+    def room(self, tokens: Sequence[int]) -> int:
         """How many tokens may follow; the last need not be read, and an LSTM has no end."""
         if self.config.architecture == "lstm":
             return sys.maxsize
@@ -248,6 +254,31 @@ class TextJob(Job):
             on_token=lambda _, token: stream.feed(self.tokenizer.decode_bytes([token])),
         )
         return Continuation(stream.close(), answer.completed, False, list(tokens), answer.tokens)
+
+    def _search(
+        self,
+        model: Model,
+        prompt: list[int],
+        limit: int,
+        search: SearchConfig,
+        processors: Sequence[LogitProcessor],
+        stream: TextStream,
+        on_rows: Progress | None,
+    ) -> Continuation:
+        shown = 0
+
+        def tell(_: int, tokens: list[int]) -> None:
+            nonlocal shown
+            stream.feed(self.tokenizer.decode_bytes(tokens[shown:]))
+            shown = len(tokens)
+
+        (found,) = search_for(
+            self.scorer(model, limit), [prompt], [limit], search, processors,
+            on_prefix=None if search.exact else tell, on_rows=on_rows,
+        )  # fmt: skip
+        tell(0, found.tokens)
+        whole = bool(found.hypotheses) and found.hypotheses[0].completed and not stream.stopped
+        return Continuation(stream.close(), whole, False, prompt, found.tokens, found=found)
 
     def scorer(self, model: Model, max_length: int) -> Scorer:
         """The model as a search sees it."""
