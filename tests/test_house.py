@@ -23,6 +23,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "training": {"models", "data", "recurrences"},
     "decoding": {"receipts"},
     "tasks": {"models", "data", "training", "decoding"},
+    "course": set(),  # also runs alone, out of the autograder's archive
 }
 """`cli` sits on top and may know everyone; every room may raise the package's errors."""
 
