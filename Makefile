@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: help run test lint check clean
+.PHONY: help run course test lint check clean
 
 help:
 	@echo "make run    install into $(VENV), train English -> Pig Latin, translate with it (2 to 5 minutes)"
 	@echo "make test   install into $(VENV), run all tests"
 	@echo "make lint   linter, formatter and type checker"
+	@echo "make course build the problem set's notebooks into build/ps3, both versions graded"
 	@echo "make check  test and lint: what continuous integration runs"
 	@echo "make clean  remove $(VENV) and runs/piglatin"
 
@@ -29,6 +30,9 @@ run: $(STAMP)
 	$(BIN)/unrolled train piglatin --out runs/piglatin --overwrite --training.precision auto
 	@echo "== translating with it"
 	$(BIN)/unrolled translate runs/piglatin "translate this to pig latin" "the quick brown fox"
+
+course: $(STAMP)
+	$(BIN)/unrolled course build ps3
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

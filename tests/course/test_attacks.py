@@ -10,7 +10,7 @@ import pytest
 
 from course.attacks import EVERYWHERE, IMPOSSIBLE, before, if_possible
 from course.conftest import QUICK
-from unrolled.course import frames, isolation, seccomp
+from unrolled.course import frames, isolation, landlock, seccomp
 from unrolled.course.bench import Subject
 from unrolled.course.grade import TESTS, grade
 from unrolled.course.session import Died, Process, Server
@@ -184,3 +184,21 @@ def test_every_test_can_be_lost_to_a_process_that_is_gone(server: Server, monkey
     monkeypatch.setattr(Process, "ask", gone)
     assert not any(o.passed for o in grade("", "ann", server).outcomes)
     assert len(TESTS) == 22
+
+
+def test_what_is_hidden_is_cut_out_of_what_may_be_read(tmp_path):
+    for name in ("a/x.py", "a/hidden/y.py", "a/b/z.py", "c/w.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = dict(landlock.without(tmp_path, tmp_path / "a/hidden"))
+    listed, whole = landlock.READ_DIR, landlock.READ_DIR | landlock.READ_FILE | landlock.EXECUTE
+    assert {str(path.relative_to(tmp_path)): rights for path, rights in found.items()} == {
+        ".": listed, "a": listed, "a/b": whole, "c": whole,
+        "a/x.py": landlock.READ_FILE | landlock.EXECUTE,
+    }  # fmt: skip
+
+
+def test_a_submission_may_import_what_python_and_its_packages_have(solution):
+    more = "import colorsys, wave, mpmath, tabulate\nassert mpmath.mpf(1) == 1\n"
+    with Server("landlock", QUICK) as server:
+        assert grade(more + solution, "ann", server).score == 11

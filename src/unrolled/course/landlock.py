@@ -31,17 +31,33 @@ def version() -> int:
     return max(int(ctypes.CDLL(None).syscall(CREATE, None, 0, 1)), 0)
 
 
-def readable() -> Iterator[str]:
-    """What a student's code may read: never this package, nor anything else that isn't Python's."""
-    yield from SYSTEM
-    yield from DEVICES
+def readable() -> Iterator[tuple[Path, int]]:
+    """What a student's code may read, with its rights: the system and Python, without this
+    package.
+    """
     paths = sysconfig.get_paths()
-    libraries = {paths[name] for name in ("purelib", "platlib")}
-    yield from (paths["stdlib"], paths["platstdlib"])
-    libraries |= {entry for entry in sys.path if Path(entry).name in ("site-packages",)}
-    for folder in libraries:
-        if Path(folder).is_dir():
-            yield from (entry.path for entry in os.scandir(folder) if "unrolled" not in entry.name)
+    roots = {*SYSTEM, *DEVICES, *(paths[name] for name in ("stdlib", "purelib", "platlib"))}
+    roots |= {entry for entry in sys.path if Path(entry).name.endswith("-packages")}
+    hidden = Path(__file__).resolve().parents[1]
+    for root in sorted(roots):
+        if Path(root).exists():
+            yield from without(Path(root).resolve(), hidden)
+
+
+def without(path: Path, hidden: Path) -> Iterator[tuple[Path, int]]:
+    """The path and all beneath it, but for what is hidden there.
+
+    The folders above it can be listed: without that Python wouldn't find the hidden one's
+    neighbours.
+    """
+    if path == hidden:
+        return
+    if path in hidden.parents:
+        yield path, READ_DIR
+        for child in path.iterdir():
+            yield from without(child, hidden)
+    else:
+        yield path, EXECUTE | READ_FILE | (READ_DIR if path.is_dir() else 0)
 
 
 def ruleset() -> int:
@@ -55,21 +71,19 @@ def ruleset() -> int:
     rules = libc.syscall(CREATE, text, ctypes.c_size_t(len(text)), 0)
     if rules < 0:
         raise OSError(ctypes.get_errno(), "the kernel refuses a Landlock ruleset")
-    for path in readable():
-        add(libc, rules, path)
+    for path, allowed in readable():
+        add(libc, rules, path, allowed)
     os.set_inheritable(rules, False)
     return int(rules)
 
 
-def add(libc: ctypes.CDLL, rules: int, path: str) -> None:
-    """Let the ruleset read a file, or all beneath a folder; what isn't there needs no rule."""
+def add(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
+    """Give rights to a file, or to all beneath a folder; what can't be opened needs no rule."""
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return
     try:
-        folder = Path(path).is_dir()
-        rights = EXECUTE | READ_FILE | (READ_DIR if folder else 0)
         rule = struct.pack("<Qi", rights, place)
         if libc.syscall(ADD_RULE, rules, PATH_BENEATH, rule, 0) != 0:
             raise OSError(ctypes.get_errno(), f"the kernel refuses a Landlock rule for {path}")
