@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +11,17 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
+from tests.decoding.test_scorer import alone
 from tests.models.test_values import draw, random_model, tiny
 
-from unrolled.decoding import DecoderScorer, EncoderDecoderScorer, SamplingConfig, sample
+from unrolled.decoding import (
+    DecoderScorer,
+    EncoderDecoderScorer,
+    SamplingConfig,
+    alternatives,
+    sample,
+)
+from unrolled.decoding.processors import BannedTokens, ForcedPrefix, NoRepeatNgrams
 from unrolled.decoding.sampling import choose
 from unrolled.errors import BadInput
 
@@ -117,6 +126,7 @@ def expected_distribution(config: SamplingConfig) -> np.ndarray:
             break
         total += heated[i]
         final[i] = heated[i]
+    final[final < config.min_p * final.max()] = 0
     return final / final.sum()
 
 
@@ -131,6 +141,10 @@ def expected_distribution(config: SamplingConfig) -> np.ndarray:
         SamplingConfig(temperature=1.0, top_p=0.6),
         SamplingConfig(temperature=1.0, top_p=0.01),
         SamplingConfig(temperature=2.0, top_k=4, top_p=0.8),
+        SamplingConfig(temperature=1.0, min_p=0.45),
+        SamplingConfig(temperature=1.0, min_p=1.0),
+        SamplingConfig(temperature=3.0, min_p=0.7),
+        SamplingConfig(temperature=1.5, top_k=4, top_p=0.9, min_p=0.6),
     ],
 )
 def test_draws_follow_the_distribution(config: SamplingConfig) -> None:
@@ -219,6 +233,8 @@ def test_more_sources_than_fit_side_by_side_are_all_answered() -> None:
         ({"top_k": -1}, "top_k"),
         ({"top_p": 0.0}, "top_p"),
         ({"top_p": 1.5}, "top_p"),
+        ({"min_p": -0.1}, "min_p"),
+        ({"min_p": float("nan")}, "min_p"),
     ],
 )
 def test_what_is_no_distribution_is_refused(options: dict[str, Any], name: str) -> None:
@@ -232,3 +248,42 @@ def test_no_room_and_no_source_are_refused() -> None:
     scorer = DecoderScorer(random_model("decoder", tiny()), end_token=END, max_length=3)
     with pytest.raises(BadInput, match="at least one token"):
         sample(scorer, [[1], []], max_length=3)
+
+
+def test_a_caller_may_end_an_answer() -> None:
+    told: list[tuple[int, int]] = []
+
+    def tell(number: int, token: int) -> bool:
+        told.append((number, token))
+        return number == 1 and len(told) > 4
+
+    answers = sample(Table((0.1, 0.9)), [[1], [1]], max_length=5, on_token=tell)
+    assert [(a.tokens, a.completed) for a in answers] == [([1] * 5, False), ([1] * 3, False)]
+    assert len(told) == 8
+
+
+def test_rules_change_what_is_drawn_and_not_what_the_model_thinks_of_it() -> None:
+    table = Table(PROBABILITIES)
+    rules = [ForcedPrefix((4,)), BannedTokens((0, 1)), NoRepeatNgrams(1)]
+    answer = sample(table, [[1], [2, 2]], max_length=3, processors=rules)[0]
+    assert answer.tokens == [4, 2, 3]
+    assert answer.log_prob == pytest.approx(math.log(0.1 * 0.25 * 0.2), abs=1e-5)
+    with pytest.raises(BadInput, match="the rules leave no token"):
+        sample(table, [[1]], max_length=4, processors=rules)
+
+
+@pytest.mark.parametrize(("architecture", "options"), MODELS)
+def test_alternatives_are_the_models_likeliest_at_every_position(
+    architecture: str, options: dict[str, Any]
+) -> None:
+    model = random_model(architecture, tiny(**options))
+    source, tokens = [3, 4, 5], [7, 8, END, 9]
+    found = alternatives(scorer_of(architecture, model, 6), source, tokens, k=3)
+    assert len(found) == 3  # behind the end token nothing stands
+    for i, best in enumerate(found):
+        log_probs = alone(architecture, model, source, tokens[:i])
+        expected = log_probs.sort(descending=True)
+        assert [a.token for a in best] == expected.indices[:3].tolist()
+        assert [a.log_prob for a in best] == pytest.approx(expected.values[:3].tolist(), abs=1e-4)
+    with pytest.raises(BadInput, match="not 0"):
+        alternatives(scorer_of(architecture, model, 6), source, tokens, k=0)

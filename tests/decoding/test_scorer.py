@@ -14,6 +14,9 @@ from unrolled.decoding.scorer import pad
 from unrolled.errors import BadInput
 
 BEGIN, END = 1, 0
+# Rows dropped, doubled and reordered, then beams of two: within a source, across sources, and out.
+ORDERS = ([0, 1, 2], [2, 0, 0, 1, 2], [4, 3, 1], [0, 0, 1, 1, 2, 2], [1, 0, 2, 2, 4, 5])
+ORDERS += ([0, 0, 3, 2, 5, 5], [2, 3, 0, 1, 5, 4], [1, 0, 3, 3, 5, 4], [3, 2, 4, 5], [1, 1, 3, 2])
 MODELS = [
     ("decoder", {}),
     ("decoder", {"positions": "sinusoidal"}),
@@ -47,10 +50,10 @@ def test_rows_that_are_dropped_doubled_and_reordered_continue_their_parents(
 ) -> None:
     model = random_model(architecture, tiny(**options))
     sources = [draw(1, n, seed=n)[0].tolist() for n in (7, 1, 4)]
-    scorer = scorer_of(architecture, model, 5)
+    scorer = scorer_of(architecture, model, 10)
     state, log_probs = scorer.start(sources)
     rows: list[tuple[list[int], list[int]]] = [(source, []) for source in sources]
-    for step, parents in enumerate(([0, 1, 2], [2, 0, 0, 1, 2], [4, 3, 1], [0], [0, 0])):
+    for step, parents in enumerate(ORDERS):
         for (source, tokens), scored in zip(rows, log_probs, strict=True):
             close(scored, alone(architecture, model, source, tokens))
         new = draw(1, len(parents), seed=step)[0]

@@ -112,6 +112,61 @@ def test_the_largest_receipts_within_budget_are_refused_within_a_second():
         assert time.process_time() - started < 1
 
 
+def long_trace(steps: int, objective: str, *, ties: bool) -> str:
+    """Step after step completes a hypothesis; with `ties`, all score nearly the same."""
+    rows, s = [], 0
+    for n in range(1, steps + 1):
+        target = -round(2**40 * n**1.001) if ties else -n
+        rows.append(
+            {"kept": [[0, 1, (target - s) / 2**36], [0, 2, (target - s) / 2**36]], "rejected": None}
+        )
+        s = target
+        if s < -(2**52) + 2**42:
+            break
+    given = {"vocab_size": 9, "end_token": 2, "beam_size": 2, "max_length": 100_000, "source": []}
+    evidence = {"steps": rows, "bound": None}
+    answer = {"tokens": [2], "score": -1.0}
+    document = {"receipt": 1, "kind": "beam.stop", "claim": "", "given": given, "answer": answer}
+    return json.dumps(
+        {**document, "given": {**given, "objective": objective}, "evidence": evidence}
+    )
+
+
+def test_the_largest_maps_are_refused_within_a_second():
+    """A chain of single children, and a star; every sum is taken before the answer is looked at."""
+    given = {"vocab_size": 2, "end_token": 1, "max_length": 100_000, "source": []}
+    document = {"receipt": 1, "kind": "beam.map", "claim": "", "answer": {}}
+    most = 20_000
+    chain = [[n, 0, -(2.0**-20)] for n in range(most)]
+    star = [[0, n, -12.0] for n in range(most)]
+    rows = [[n, -14.0, -13.862943611198906] for n in range(most)]
+    for prefixes, rejected, vocab in ((chain, rows, 2), (star, rows[:1], 2**24)):
+        for objective in ("length-normalised:9.999", "word-reward:0.999"):
+            asked = {**given, "objective": objective, "vocab_size": vocab}
+            evidence = {"prefixes": prefixes, "rejected": rejected, "tolerance": 0.001}
+            text = json.dumps({**document, "given": asked, "evidence": evidence})
+            plain = uninstrumented()
+            started = time.process_time()
+            with pytest.raises((plain.Refuted, plain.Malformed)):
+                plain.check(plain.parse(text))
+            assert time.process_time() - started < 1
+
+
+def test_the_largest_traces_are_refused_within_a_second():
+    hostile = [
+        long_trace(33_000, "length-normalised:9.999", ties=False),
+        long_trace(33_000, "length-normalised:1.001", ties=True),
+        long_trace(33_000, "gnmt:-9.999", ties=False),
+        long_trace(33_000, "bounded-reward:0.999:5", ties=False),
+    ]
+    for text in hostile:
+        plain = uninstrumented()
+        started = time.process_time()
+        with pytest.raises((plain.Refuted, plain.Malformed)):
+            plain.check(plain.parse(text))
+        assert time.process_time() - started < 1
+
+
 def test_files_are_read_or_refused_in_one_line(tmp_path):
     good, binary, big = tmp_path / "and.json", tmp_path / "binary", tmp_path / "big"
     good.write_text(json.dumps(AND), "utf-8")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 import tyro
+from rich.table import Table
 
 from unrolled.cli.command import Command
-from unrolled.cli.output import print_json, progress
+from unrolled.cli.output import print_json, progress, show
 from unrolled.cli.train import shown
 from unrolled.decoding import SamplingConfig
 from unrolled.errors import BadInput
 from unrolled.tasks.answering import evaluate, open_run, translate
+from unrolled.tasks.rules import Rules
 from unrolled.tasks.task import Job
 from unrolled.tasks.text import MaskedJob, TextJob
 from unrolled.training.parallel import leads
@@ -29,20 +33,24 @@ class Evaluate(Command):
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run."""
+    receipt: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write every held-out sentence with its answer here; `unrolled check` counts again."""
     json: bool = False
     """Print the scores as JSON."""
 
     def run(self) -> int:
         """Print the scores."""
         with progress("scoring on what was held out") as tell:
-            scores = dict(evaluate(self.run_folder, tell))
+            scores = dict(evaluate(self.run_folder, tell, receipt=self.receipt))
         if not leads():
             return 0
         if self.json:
             print_json(scores)
-        else:
-            for name, value in scores.items():
-                print(f"{name.replace('_', ' '):<22} {shown(name, value)}")
+            return 0
+        for name, value in scores.items():
+            print(f"{name.replace('_', ' '):<22} {shown(name, value)}")
+        if self.receipt is not None:
+            print(f"receipt written to {self.receipt}")
         return 0
 
 
@@ -64,6 +72,7 @@ class Translate(Command):
     """Text file in UTF-8 with a sentence a line; a blank line stays one."""
     output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """File for the translations, a line each; standard output if not given."""
+    rules: Rules = field(default_factory=Rules)
     json: bool = False
     """Print a JSON list of {"source", "translation", "completed"}; with --output {"output",
     "sentences"}."""
@@ -76,7 +85,12 @@ class Translate(Command):
             raise BadInput("either sentences or --input FILE, not both")
         with progress("sentences translated") as tell:
             job, rows = translate(
-                self.run_folder, self.sentences, tell, source=self.input, output=self.output
+                self.run_folder,
+                self.sentences,
+                tell,
+                source=self.input,
+                output=self.output,
+                rules=self.rules,
             )
         if not leads():
             return 0
@@ -114,32 +128,93 @@ class Generate(Command):
     max_tokens: int = 100
     """Length of the continuation, in tokens."""
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(0.8, 0, 0.95))
+    rules: Rules = field(default_factory=Rules)
+    stop_string: tuple[str, ...] = ()
+    """Texts that end the continuation; they are not part of it."""
+    alternatives: int = 0
+    """Also show so many of the likeliest tokens at each place, with their probabilities."""
     seed: int = 0
     """Seed of the draws."""
     json: bool = False
-    """Print {"prompt", "continuation", "completed"}: whether it ends as a text of the corpus."""
+    """Print {"prompt", "continuation", "completed"}: whether it ends as a text of the corpus.
+
+    "alternatives" are there where they are asked for.
+    """
 
     def run(self) -> int:
-        """Print the prompt and what follows."""
-        if self.max_tokens < 1:
-            raise BadInput(f"--max-tokens must be at least 1, not {self.max_tokens}")
-        if not 0 <= self.seed < 1 << 63:
-            raise BadInput(f"--seed is a whole number from 0 to 2^63 - 1, got {self.seed}")
+        """Print the prompt and what follows: in a terminal, as it comes."""
+        self.check()
         job, model = open_run(self.run_folder)
         if not isinstance(job, TextJob) or isinstance(job, MaskedJob):
             raise BadInput(
                 f"{self.run_folder} is a run of {job.config.task} with architecture "
                 f"{job.config.architecture}: it doesn't continue text"
             )
-        answer = job.answer(model, self.prompt, self.max_tokens, self.sampling, self.seed)
+        stream = Shown(self.prompt) if sys.stdout.isatty() and not self.json else None
+        answer = job.answer(
+            model,
+            self.prompt,
+            self.max_tokens,
+            self.sampling,
+            self.seed,
+            processors=self.rules.processors(job.tokenizer),
+            stop_strings=self.stop_string,
+            show=stream,
+        )
+        places = job.alternatives(model, answer, self.alternatives) if self.alternatives else []
+        if stream is not None:
+            stream.close()
         if answer.cut:
             warn_of_cut("the continuation", job)
         if self.json:
+            found = [[{"token": t, "log_prob": p} for t, p in place] for place in places]
+            extra = {"alternatives": found} if self.alternatives else {}
             told = {"continuation": answer.text, "completed": answer.completed}
-            print_json({"prompt": self.prompt, **told})
-        else:
+            print_json({"prompt": self.prompt, **told, **extra})
+            return 0
+        if stream is None:
             print(self.prompt + answer.text)
+        if places:
+            print()
+            show(alternatives_table([job.spelling(token) for token in answer.tokens], places))
         return 0
+
+    def check(self) -> None:
+        """Refuse numbers that make no sense, before the model is read."""
+        if self.max_tokens < 1:
+            raise BadInput(f"--max-tokens must be at least 1, not {self.max_tokens}")
+        if self.alternatives < 0:
+            raise BadInput(f"--alternatives must be 0 or more, not {self.alternatives}")
+        if not 0 <= self.seed < 1 << 63:
+            raise BadInput(f"--seed is a whole number from 0 to 2^63 - 1, got {self.seed}")
+
+
+class Shown:
+    """A text that appears on standard output as it comes, its beginning with its first piece."""
+
+    def __init__(self, beginning: str) -> None:
+        self.waiting = beginning
+
+    def __call__(self, piece: str) -> None:
+        """Show what is there at once."""
+        sys.stdout.write(self.waiting + piece)
+        sys.stdout.flush()
+        self.waiting = ""
+
+    def close(self) -> None:
+        """End the line."""
+        self("\n")
+
+
+def alternatives_table(
+    tokens: Sequence[str], places: Sequence[Sequence[tuple[str, float]]]
+) -> Table:
+    """A line a place: the token that came, and the likeliest ones with their probabilities."""
+    numbers = map(str, range(1, 1 + max(map(len, places))))
+    table = Table("token", *numbers, box=None, pad_edge=False)
+    for token, place in zip(tokens, places, strict=False):
+        table.add_row(repr(token), *(f"{text!r} {math.exp(log):.3f}" for text, log in place))
+    return table
 
 
 def warn_of_cut(what: str, job: Job) -> None:

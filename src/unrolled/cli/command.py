@@ -82,7 +82,7 @@ def one_line(box: str, name: str) -> str:
     if "╭" not in box:
         parts = parts[1:]  # where the frame can't be drawn, its title is a part of its own
     what = " ".join(parts[0].split())
-    what = re.sub(r"^Error parsing (model|data|training|sampling): ", "", what)
+    what = re.sub(r"^Error parsing (model|data|training|sampling|rules): ", "", what)
     close = re.search(r"Perhaps you meant:\s*(--\S+)", "\n".join(parts[1:]))
     hint = f"; did you mean {close[1]}?" if close else ""
     return f"{what}{hint} (`unrolled {name} --help` lists the options)"

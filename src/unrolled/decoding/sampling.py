@@ -1,17 +1,21 @@
 """One continuation a source: the likeliest token each time, or one drawn from the distribution.
 
-Top-k: Fan et al. 2018; top-p (nucleus): Holtzman et al. 2020, section 3.1.
+Top-k: Fan et al. 2018; top-p (nucleus): Holtzman et al. 2020, section 3.1; min-p: Nguyen et al.
+2024, section 3.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unrolled.decoding.processors import LogitProcessor, process
 from unrolled.decoding.scorer import Scorer
 from unrolled.errors import BadInput
 
@@ -33,6 +37,8 @@ class SamplingConfig:
     """Only the k likeliest tokens; 0: all."""
     top_p: float = 1.0
     """Only the likeliest tokens that together have this probability."""
+    min_p: float = 0.0
+    """Only tokens at least this many times as likely as the likeliest; 0: all."""
 
     def __post_init__(self) -> None:
         """Refuse what is no distribution."""
@@ -42,6 +48,8 @@ class SamplingConfig:
             raise BadInput(f"top_k must be 0 or more, not {self.top_k}")
         if not 0.0 < self.top_p <= 1.0:
             raise BadInput(f"top_p must lie in (0, 1], not {self.top_p}")
+        if not 0.0 <= self.min_p <= 1.0:
+            raise BadInput(f"min_p must lie in [0, 1], not {self.min_p}")
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,14 @@ class Sampled:
     log_prob: float
     """Sum of the model's own log-probabilities of the tokens (before temperature, k and p)."""
     completed: bool
-    """Whether it ends in the end token, not at `max_length`."""
+    """Whether it ends in the end token, not at `max_length` or because it was told to."""
+
+
+class Alternative(NamedTuple):
+    """A token that could stand at a position, and the model's log-probability of it there."""
+
+    token: int
+    log_prob: float
 
 
 @torch.no_grad()
@@ -63,14 +78,17 @@ def sample(
     max_length: int | Sequence[int],
     config: SamplingConfig | None = None,
     generator: torch.Generator | None = None,
-    on_token: Callable[[int, int], None] | None = None,
+    processors: Sequence[LogitProcessor] = (),
+    on_token: Callable[[int, int], object] | None = None,
     on_finished: Callable[[int], None] | None = None,
 ) -> list[Sampled]:
     """Continue every source up to the end token or `max_length` tokens (one number, or one each).
 
     Sources of like lengths are decoded together, the answers stand in the sources' order.
-    `on_token(source's number, token)` is called as tokens come, `on_finished(source's number)` as
-    answers end. Raises `BadInput` for an empty source, and for probabilities that are no numbers.
+    `on_token(source's number, token)` is called as tokens come, and ends that answer by returning
+    True; `on_finished(source's number)` is called as answers end. The processors change what may be
+    chosen, before temperature, not the answer's `log_prob`. Raises `BadInput` for an empty source,
+    and for probabilities that are no numbers.
     """
     limits = [max_length] * len(sources) if isinstance(max_length, int) else list(max_length)
     if len(limits) != len(sources):
@@ -82,7 +100,7 @@ def sample(
     answers: dict[int, Sampled] = {}
     for start in range(0, len(order), ROWS_TOGETHER):
         chunk = order[start : start + ROWS_TOGETHER]
-        together = _Together(chunk, [limits[i] for i in chunk], scorer.end_token)
+        together = _Together(chunk, [limits[i] for i in chunk], scorer.end_token, processors)
         together.on_token, together.on_finished = on_token, on_finished
         together.run(scorer, [sources[i] for i in chunk], config, generator)
         answers.update(together.answers())
@@ -92,11 +110,19 @@ def sample(
 class _Together:
     """The rows that are decoded side by side, and what each has so far."""
 
-    on_token: Callable[[int, int], None] | None = None
+    on_token: Callable[[int, int], object] | None = None
     on_finished: Callable[[int], None] | None = None
 
-    def __init__(self, numbers: list[int], limits: list[int], end_token: int) -> None:
+    def __init__(
+        self,
+        numbers: list[int],
+        limits: list[int],
+        end_token: int,
+        processors: Sequence[LogitProcessor] = (),
+    ) -> None:
         self.numbers, self.limits, self.end_token = numbers, limits, end_token
+        self.processors = processors
+        self.stopped: set[int] = set()
         self.tokens: list[list[int]] = [[] for _ in numbers]
         self.log_probs = [0.0] * len(numbers)
 
@@ -111,7 +137,11 @@ class _Together:
         held = list(range(len(sources)))  # which of the rows each row of the state is
         length = 0
         while True:
-            chosen = choose(log_probs, config, generator)
+            allowed = log_probs
+            if self.processors:
+                allowed = process(self.processors, [self.tokens[row] for row in held], log_probs)
+                self._check_left(allowed, log_probs)
+            chosen = choose(allowed, config, generator)
             gained = log_probs.gather(1, chosen[:, None]).squeeze(1)
             self._take(held, chosen.tolist(), gained.tolist())
             length += 1
@@ -126,11 +156,19 @@ class _Together:
             parents = torch.tensor(alive, device=chosen.device)
             state, log_probs = scorer.step(state, parents, chosen[parents])
 
+    def _check_left(self, allowed: Float[Tensor, "rows vocab"], before: Tensor) -> None:
+        """Tell rules that forbid everything from a model that is damaged."""
+        if bool((allowed.amax(-1).isneginf() & ~before.amax(-1).isneginf()).any()):
+            raise BadInput(
+                "the rules leave no token to choose from: ban fewer, repeat n-grams less"
+            )
+
     def _completed(self, row: int) -> bool:
         return self.tokens[row][-1:] == [self.end_token]
 
     def _finished(self, row: int) -> bool:
-        return self._completed(row) or len(self.tokens[row]) == self.limits[row]
+        full = len(self.tokens[row]) == self.limits[row]
+        return full or row in self.stopped or self._completed(row)
 
     def _take(self, held: list[int], chosen: list[int], gained: list[float]) -> None:
         for row, token, log_prob in zip(held, chosen, gained, strict=True):
@@ -138,8 +176,8 @@ class _Together:
                 continue
             self.tokens[row].append(token)
             self.log_probs[row] += log_prob
-            if self.on_token is not None:
-                self.on_token(self.numbers[row], token)
+            if self.on_token is not None and self.on_token(self.numbers[row], token) is True:
+                self.stopped.add(row)
             if self.on_finished is not None and self._finished(row):
                 self.on_finished(self.numbers[row])
 
@@ -155,7 +193,7 @@ def choose(
     config: SamplingConfig,
     generator: torch.Generator | None = None,
 ) -> Int[Tensor, " rows"]:
-    """The next token of each row: temperature first, then top-k, then top-p of what is left.
+    """The next token of each row: temperature first, then top-k, top-p and min-p of what is left.
 
     Raises `BadInput` for a row with a NaN, or without any possible token.
     """
@@ -174,4 +212,34 @@ def choose(
         # A token stays while those before it have not reached p: the first always does.
         beyond = ordered.cumsum(-1) - ordered >= config.top_p
         scores = scores.masked_fill(beyond.scatter(1, index, beyond), -torch.inf)
+    if config.min_p > 0.0:
+        # The best score is 0 here: a token's score is the logarithm of its share of the best.
+        scores = scores.masked_fill(scores < math.log(config.min_p), -torch.inf)
     return torch.multinomial(scores.softmax(-1), 1, generator=generator).squeeze(1)
+
+
+@torch.no_grad()
+def alternatives(
+    scorer: Scorer, source: Sequence[int], tokens: Sequence[int], *, k: int
+) -> list[list[Alternative]]:
+    """The k likeliest tokens, best first, at each position of an answer and behind its end.
+
+    Entry i is what could stand in the place of `tokens[i]`, given those before it; the last entry
+    is missing if the answer ends in the end token. Raises `BadInput` for k below 1.
+    """
+    if k < 1:
+        raise BadInput(f"alternatives: at least 1 token a position, not {k}")
+    state, log_probs = scorer.start([source])
+    found = [_best(log_probs[0], k)]
+    stay = torch.zeros(1, dtype=torch.long, device=log_probs.device)
+    for token in tokens:
+        if token == scorer.end_token:
+            break
+        state, log_probs = scorer.step(state, stay, torch.full_like(stay, token))
+        found.append(_best(log_probs[0], k))
+    return found
+
+
+def _best(log_probs: Float[Tensor, " vocab"], k: int) -> list[Alternative]:
+    values, tokens = log_probs.topk(min(k, len(log_probs)))
+    return [Alternative(*pair) for pair in zip(tokens.tolist(), values.tolist(), strict=True)]

@@ -54,6 +54,7 @@ class DecoderScorer:
         tokens, real = pad(sources, left=True, device=device_of(self.model))
         cache = self.model.make_cache(len(sources), tokens.shape[1] + self.max_length)
         logits = self.model(tokens, attention_mask=real, cache=cache)[:, -1]
+        cache.branch()
         return cache, logits.float().log_softmax(-1)
 
     def step(
@@ -77,6 +78,7 @@ class EncoderDecoderScorer:
         """Encode the sources and score the token behind the begin token."""
         tokens, real = pad(sources, left=False, device=device_of(self.model))
         cache = self.model.encode(tokens, real, capacity=self.max_length + 1)
+        cache.branch()
         begin = torch.full((len(sources),), self.begin_token, device=tokens.device)
         return self._score(cache, begin)
 

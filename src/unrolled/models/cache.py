@@ -44,6 +44,9 @@ class KeyValueCache:
         self.memory: list[tuple[Tensor, Tensor]] = []
         """Keys and values of the source, a pair a layer, where the decoder has cross-attention."""
         self.memory_mask: Bool[Tensor, "batch source"] | None = None
+        self.shared = 0
+        self.descent: Int[Tensor, " batch"] | None = None
+        """Which row of `branch` each row descends from; None before it."""
 
     @property
     def batch(self) -> int:
@@ -93,15 +96,31 @@ class KeyValueCache:
         self.values[layer, :, :, start : self.length] = values
         return self.keys[layer, :, :, : self.length], self.values[layer, :, :, : self.length]
 
+    def branch(self) -> None:
+        """From here on rows may continue one another: what is held now is shared by descent.
+
+        Rows of the same row here go on agreeing in all that is held by then, which `reorder` need
+        not move between them.
+        """
+        self.shared = self.length
+        self.descent = torch.arange(self.batch, device=self.keys.device)
+
     def reorder(self, rows: Int[Tensor, " new"]) -> None:
         """Keep the given rows in the given order; a row may be dropped or doubled."""
-        used = self.length
-        keys, values = self.keys, self.values
-        if len(rows) != self.batch:
+        if self.descent is not None:
+            before, self.descent = self.descent, self.descent[rows]
+            if len(rows) == self.batch and torch.equal(before, self.descent):
+                self._move(rows, slice(self.shared, self.length))
+                return
+        used = slice(0, self.length)
+        if len(rows) == self.batch:
+            self._move(rows, used)
+        else:
+            keys, values = self.keys, self.values
             shape = (keys.shape[0], len(rows), *keys.shape[2:])
             self.keys, self.values = keys.new_empty(shape), values.new_empty(shape)
-        self.keys[:, :, :, :used] = keys[:, rows, :, :used]
-        self.values[:, :, :, :used] = values[:, rows, :, :used]
+            self.keys[:, :, :, used] = keys[:, :, :, used].index_select(1, rows)
+            self.values[:, :, :, used] = values[:, :, :, used].index_select(1, rows)
         if self.real is not None and self.next_position is not None:
             self.real, self.next_position = self.real[rows], self.next_position[rows]
         if isinstance(self.origin, Tensor):
@@ -109,3 +128,10 @@ class KeyValueCache:
         self.memory = [(k[rows], v[rows]) for k, v in self.memory]
         if self.memory_mask is not None:
             self.memory_mask = self.memory_mask[rows]
+
+    def _move(self, rows: Int[Tensor, " batch"], columns: slice) -> None:
+        """Copy the columns of rows that become another's; those that stay cost nothing."""
+        moved = (rows != torch.arange(self.batch, device=rows.device)).nonzero().squeeze(1)
+        origin = rows[moved]
+        for held in (self.keys, self.values):
+            held[:, moved, :, columns] = held[:, :, :, columns].index_select(1, origin)

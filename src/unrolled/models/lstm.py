@@ -24,6 +24,9 @@ class RecurrentState:
     def __init__(self, batch: int, state: State | None = None) -> None:
         self.batch, self.state = batch, state
 
+    def branch(self) -> None:
+        """As a `KeyValueCache` does; nothing here is shared."""
+
     def reorder(self, rows: Int[Tensor, " new"]) -> None:
         """Keep the given rows in the given order; a row may be dropped or doubled."""
         self.batch = len(rows)

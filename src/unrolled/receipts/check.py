@@ -25,6 +25,7 @@ import stat
 import struct
 import sys
 from collections.abc import Callable, Sequence
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -55,6 +56,15 @@ MAX_SIZE = 512  # rows of a recurrence's matrix; complex ones count twice
 MAX_POWER_WORK = 5 * 10**12  # products of bits: about ten seconds
 MAX_EXACT_BITS = 60_000  # of a number, times the rows, in an exact proof
 LARGER = 32  # times the bytes and the values, where the caller asks for it
+
+MAX_TOKENS = 2**24  # a vocabulary
+MAX_LENGTH = 100_000  # of a decoded sequence
+MAX_CANDIDATES = 100_000  # in the trace of a search
+MAX_PREFIXES = 20_000  # of a map
+MAX_CLOSE = 300  # comparisons of scores that binary64 can't tell apart
+UNITS = 2**36  # log-probabilities are whole multiples of 2^-36
+
+MAX_LETTERS = 2**20  # of sentences whose translations are worked out here
 
 
 class Malformed(ValueError):
@@ -998,6 +1008,531 @@ def sigmoid_bound(z: Exact, below: bool) -> Exact:
     return Fraction(out.divide(1, against.add(1, power)))
 
 
+# --- evaluation ----------------------------------------------------------------------------------
+
+
+def check_exact_match(given: Any, answer: Any, evidence: Any) -> str:
+    """So many of the predictions are, letter for letter, what they should be: they are counted.
+
+    What they should be stands in the file as references, or is worked out here from the sources
+    where the task has a rule (`pig_latin`). What made the predictions isn't known to this file.
+    """
+    by_rule = "task" in given
+    keys(given, "given", {"sources", "task" if by_rule else "references"})
+    sources = texts(given["sources"], "given.sources")
+    if by_rule:
+        if given["task"] != "piglatin":
+            raise Malformed('given.task: the only task with a rule here is "piglatin"')
+        references = [pig_latin(s, f"given.sources[{i}]") for i, s in enumerate(sources)]
+    else:
+        references = texts(given["references"], "given.references", len(sources))
+    keys(evidence, "evidence", {"predictions"})
+    predictions = texts(evidence["predictions"], "evidence.predictions", len(sources))
+    keys(answer, "answer", {"matches", "of"})
+    claimed = integer(answer["matches"], "answer.matches", 0, MAX_VALUES)
+    of = integer(answer["of"], "answer.of", 0, MAX_VALUES)
+    if of != len(sources):
+        raise Refuted(f"answer.of: says {of}; there are {len(sources)} sources")
+    matches = sum(map(str.__eq__, predictions, references))
+    if claimed != matches:
+        raise Refuted(f"answer.matches: says {claimed}; {matches} of the predictions match")
+    what = "the Pig Latin of their sources" if by_rule else "their references"
+    return f"{matches} of {of} predictions are letter for letter {what}."
+
+
+def texts(value: Any, path: str, length: int | None = None) -> list[str]:
+    """A list of texts, as many as there should be; together within the budget of letters."""
+    if type(value) is not list or not value:
+        raise Malformed(at(path, "expected a list of at least one text"))
+    if length is not None and len(value) != length:
+        raise Malformed(at(path, f"expected {length} entries, got {len(value)}"))
+    for index, item in enumerate(value):
+        if type(item) is not str:
+            raise Malformed(at(f"{path}[{index}]", f"expected text, got {describe(item)}"))
+    if sum(map(len, value)) > MAX_LETTERS:
+        raise Malformed(at(path, f"more than {MAX_LETTERS:,} letters"))
+    return value
+
+
+PIG_LATIN_WORD = re.compile("(y?(?:qu|[bcdfghjklmnpqrstvwxz])*+)([a-z]*)")
+
+
+def pig_latin(sentence: str, path: str) -> str:
+    """Each word's leading consonants go behind a hyphen with "ay"; a word without gets "way".
+
+    "qu" goes together; y is a consonant where it begins the word, a vowel elsewhere.
+    """
+    if not re.fullmatch("[a-z]++(?: [a-z]++)*+", sentence):
+        raise Malformed(at(path, "expected words of a to z with one space between them"))
+    words = [PIG_LATIN_WORD.fullmatch(word) for word in sentence.split(" ")]
+    return " ".join([f"{m[2]}-{m[1] or 'w'}ay" for m in words if m])
+
+
+# --- decoding ------------------------------------------------------------------------------------
+# Log-probabilities are whole multiples of 2^-36 between -65,536 and 0: the search rounds what the
+# model says to these, and adds them exactly. So does this file, in whole numbers of 2^-36. A
+# hypothesis of log-probability s and length n, the end token included, scores s;
+# s / n^alpha; s / ((5 + n) / 6)^alpha; s + gamma n; s + gamma min(n, L). alpha and gamma are
+# decimals p/q, and s / n^(p/q) > s' / n'^(p/q) is decided as |s|^q n'^p < |s'|^q n^p.
+
+
+class Objective(NamedTuple):
+    """How sequences are scored."""
+
+    name: str
+    kind: str
+    number: Fraction  # alpha or gamma
+    limit: int  # L
+    close: list[int]  # one entry a comparison that needed whole numbers
+
+    def shift(self) -> int:
+        """What is added to the length before it is raised to alpha; -1 where nothing is raised."""
+        return {"length-normalised": 0, "gnmt": 5}.get(self.kind, -1)
+
+    def rewarded(self, s: int, n: int) -> Fraction:
+        """The score where it is a fraction, in units."""
+        counted = min(n, self.limit) if self.kind == "bounded-reward" else n
+        return s + self.number * counted * UNITS
+
+    def compare(self, a: tuple[int, int], b: tuple[int, int]) -> int:
+        """-1, 0, 1: a = (s, n) scores lower than, as, higher than b. Exact."""
+        (s, n), (t, m) = a, b
+        if self.shift() < 0:
+            x, y = self.rewarded(s, n), self.rewarded(t, m)
+            return (x > y) - (x < y)
+        p, q = self.number.numerator, self.number.denominator
+        if n == m or p == 0 or (s >= 0) != (t > 0) or s == 0 or t == 0:
+            return (s > t) - (s < t)
+        # log |s| - alpha log n, each to some 1e-13: what is further apart needs no whole numbers.
+        apart = math.log(abs(s) / abs(t))
+        apart -= p / q * math.log((n + self.shift()) / (m + self.shift()))
+        if abs(apart) > 1e-9:
+            return (1 if apart > 0 else -1) * (1 if s > 0 else -1)
+        self.close.append(n)
+        if len(self.close) > MAX_CLOSE:
+            raise Malformed(f"evidence: more than {MAX_CLOSE} scores too close to tell apart")
+        left, right = power(abs(s), n + self.shift(), p, q), power(abs(t), m + self.shift(), p, q)
+        return ((left > right) - (left < right)) * (1 if s > 0 else -1)
+
+    def reach(self, low: int, high: int) -> int:
+        """The length in low..high at which a log-probability that is at most 0 scores best.
+
+        For each length the score grows with s, and no continuation has a larger s than its prefix.
+        In n, s / n^alpha grows for alpha >= 0 and falls for alpha < 0, as s <= 0; gamma n likewise.
+        """
+        return high if self.number >= 0 else low
+
+    def near(self, score: float, s: int, n: int) -> bool:
+        """Whether `score` is the score of (s, n), to 2^-49 of itself."""
+        value = Fraction(score)
+        if self.shift() < 0:
+            exact = self.rewarded(s, n) / UNITS
+            return abs(value - exact) <= max(abs(value), abs(exact)) / 2**49
+        base = Fraction(n + self.shift(), 1 + self.shift())
+        p, q = self.number.numerator, self.number.denominator
+        if value * s <= 0:
+            return value == 0 == s
+        low, high = abs(value) * (1 - Fraction(1, 2**49)), abs(value) * (1 + Fraction(1, 2**49))
+        exact = Fraction(abs(s), UNITS) ** q / base**p
+        return low**q <= exact <= high**q
+
+    def above(self, s: int, n: int) -> str:
+        """A number with 6 decimals that the score of (s, n) isn't above."""
+        if self.shift() < 0:
+            return decimals(math.ceil(self.rewarded(s, n) * 10**6 / UNITS))
+        base = Fraction(n + self.shift(), 1 + self.shift())
+        p, q = self.number.numerator, self.number.denominator
+        exact = Fraction(-s, UNITS) ** q / base**p
+        # The largest k with (k / 10^6)^q <= exact: -k / 10^6 is at least the score.
+        low, high = 0, 1
+        while Fraction(high, 10**6) ** q <= exact:
+            high *= 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if Fraction(middle, 10**6) ** q <= exact else (low, middle)
+        return decimals(-low)
+
+
+def power(s: int, n: int, p: int, q: int) -> Fraction:
+    """(s / n^(p/q))^q."""
+    return Fraction(s**q, n**p) if p >= 0 else Fraction(s**q * n**-p)
+
+
+def decimals(millionths: int) -> str:
+    """A whole number of millionths, written out."""
+    whole, rest = divmod(abs(millionths), 10**6)
+    return f"{'-' if millionths < 0 else ''}{whole}.{rest:06d}"
+
+
+OBJECTIVE = re.compile(
+    r"log-probability|(?:length-normalised|gnmt|word-reward):(-?[0-9]{1,3}(?:\.[0-9]{1,3})?)"
+    r"|bounded-reward:(-?[0-9]{1,3}(?:\.[0-9]{1,3})?):([1-9][0-9]{0,5})"
+)
+
+
+def search_given(given: Any, names: set[str]) -> tuple[dict[str, int], Objective]:
+    """The numbers of a search and its objective.
+
+    "keeps_bound": false, where a rule changed the model's numbers and may lift some above 0.
+    """
+    bound = "keeps_bound" not in given
+    if not bound and given["keeps_bound"] is not False:
+        raise Malformed("given.keeps_bound: expected false, or nothing")
+    extra = set() if bound else {"keeps_bound"}
+    keys(
+        given,
+        "given",
+        names | extra | {"end_token", "max_length", "objective", "source", "vocab_size"},
+    )
+    vocab_size = integer(given["vocab_size"], "given.vocab_size", 1, MAX_TOKENS)
+    numbers = {
+        "highest": 0 if bound else 65536,
+        "vocab_size": vocab_size,
+        "end_token": integer(given["end_token"], "given.end_token", 0, vocab_size - 1),
+        "max_length": integer(given["max_length"], "given.max_length", 1, MAX_LENGTH),
+    }
+    for name in names:
+        numbers[name] = integer(given[name], f"given.{name}", 1, MAX_TOKENS)
+    source = given["source"]
+    size = len(source) if type(source) is list else 0
+    integers(source, "given.source", size, MAX_WEIGHT)
+    name = given["objective"]
+    match = OBJECTIVE.fullmatch(name) if type(name) is str else None
+    if match is None:
+        raise Malformed(f"given.objective: not an objective, {describe(name)}")
+    number = Fraction(match[1] or match[2] or 0)
+    objective = Objective(name, name.partition(":")[0], number, int(match[3] or 0), [])
+    if objective.shift() >= 0 and abs(number) > 10:
+        raise Malformed("given.objective: expected -10..10")
+    return numbers, objective
+
+
+def units(value: Any, path: str, high: int = 0) -> int:
+    """A log-probability in units of 2^-36."""
+    if type(value) is not float and type(value) is not int:
+        raise Malformed(at(path, f"expected a number, got {describe(value)}"))
+    if not -65536 <= value <= high:
+        raise Malformed(at(path, f"expected -65536..{high}, got {describe(value)}"))
+    exact = value * UNITS
+    if exact != int(exact):
+        raise Malformed(at(path, f"{describe(value)} is no multiple of 2^-36"))
+    return int(exact)
+
+
+class Prefix(NamedTuple):
+    """A kept candidate: its place in the trace, and what led to it."""
+
+    before: Any  # the Prefix it extends, or None
+    token: int
+    total: int
+
+    def tokens(self) -> list[int]:
+        """All tokens, from the first."""
+        found, prefix = [], self
+        while prefix.before is not None:
+            found.append(prefix.token)
+            prefix = prefix.before
+        return found[::-1]
+
+
+def check_beam_stop(given: Any, answer: Any, evidence: Any) -> str:
+    """Beam search stopped in time: no later step could find a better sequence.
+
+    The trace is run again. Each step keeps the best extensions of the prefixes that were live: at
+    most beam_size, in order (sum, then parent, then token), each of a live parent, none better than
+    the best that was rejected, and fewer than beam_size only where nothing possible was rejected.
+    What ends in the end token is completed and not extended. The answer is the best completed.
+
+    Whatever a further step could find continues a live prefix, and each token adds log p <= 0. So
+    it scores no more than the best live prefix's sum would at the best length that is left
+    (`reach`). If that is no better than the answer, or nothing is live, or max_length is reached,
+    no later step can find better. And any other sequence continues, or is, a candidate rejected at
+    a step t: it scores no more than the best rejected sum at the best length in t..max_length. If
+    none of these is better than the answer, the answer is the best of all.
+
+    Where a rule may lift log-probabilities above 0, the search must have run to its end, and
+    nothing is claimed of what it rejected.
+    """
+    numbers, objective = search_given(given, {"beam_size"})
+    keys(evidence, "evidence", {"bound", "steps"})
+    longest = numbers["max_length"]
+    best, live, limits, length = run_trace(evidence["steps"], numbers, objective)
+    words = f"beam search of size {numbers['beam_size']} for at most {longest} tokens"
+    words = f"On these log-probabilities, {words}"
+    end = (live[0].total, objective.reach(length + 1, longest)) if live else None
+    if length == longest:
+        end = None
+    if numbers["highest"] and end is not None:
+        raise Refuted(f"evidence.steps: a live prefix is left after step {length}, and may gain")
+    same_bound(evidence["bound"], end, objective)
+    if best is None:
+        keys(answer, "answer", set())
+        if end is not None:
+            raise Refuted(f"evidence.steps: after step {length} live prefixes are left")
+        return f"{words} completes no hypothesis."
+    keys(answer, "answer", {"score", "tokens"})
+    tokens = integers(answer["tokens"], "answer.tokens", best[1], MAX_TOKENS)
+    found = best[2].tokens()
+    if tokens != found:
+        where = next(i for i, (a, b) in enumerate(zip(tokens, found, strict=True)) if a != b)
+        raise Refuted(f"answer.tokens[{where}]: the trace's best has {found[where]} there")
+    pair = best[:2]
+    if type(answer["score"]) not in (int, float) or not -1e9 < answer["score"] < 1e9:
+        raise Malformed("answer.score: expected a number")
+    if not objective.near(answer["score"], *pair):
+        raise Refuted(f"answer.score: the trace's best doesn't score {describe(answer['score'])}")
+    if end is not None and objective.compare(end, pair) > 0:
+        raise Refuted("evidence.bound: a live prefix could still become better than the answer")
+    claim = f"{words} finds this best sequence by {objective.name}, and no step after step {length}"
+    claim += " can find a better one"
+    if numbers["highest"]:
+        return f"{claim}; of other sequences nothing is said, as steps may add to a score."
+    upper = pair
+    for limit in limits if end is None else [*limits, end]:
+        upper = limit if objective.compare(limit, upper) > 0 else upper
+    if upper == pair:
+        return f"{claim}; no sequence of at most {longest} tokens scores better."
+    return f"{claim}; other sequences may score up to {objective.above(*upper)}."
+
+
+def run_trace(
+    steps: Any, numbers: dict[str, int], objective: Objective
+) -> tuple[tuple[int, int, Prefix] | None, list[Prefix], list[tuple[int, int]], int]:
+    """The best completed (sum, length, prefix), the live prefixes at the end, the rejected sums
+    with the length at which each scores best, and the number of steps.
+    """
+    size, longest = numbers["beam_size"], numbers["max_length"]
+    if type(steps) is not list or not 1 <= len(steps) <= longest:
+        raise Malformed(f"evidence.steps: expected a list of 1..{longest} steps")
+    beam: list[Prefix] = [Prefix(None, -1, 0)]
+    best: tuple[int, int, Prefix] | None = None
+    limits, budget = [], MAX_CANDIDATES
+    for t, step in enumerate(steps, 1):
+        path = f"evidence.steps[{t - 1}]"
+        if not any(prefix.token != numbers["end_token"] for prefix in beam):
+            raise Refuted(f"{path}: nothing is live before this step")
+        keys(step, path, {"kept", "rejected"})
+        if type(step["kept"]) is not list or len(step["kept"]) > size:
+            raise Malformed(f"{path}.kept: expected a list of at most {size}")
+        budget -= len(step["kept"]) + 1
+        if budget < 0:
+            raise Malformed(f"evidence.steps: more than {MAX_CANDIDATES:,} candidates")
+        beam = kept_prefixes(step["kept"], beam, numbers, f"{path}.kept")
+        if step["rejected"] is not None:
+            rejected = units(step["rejected"], f"{path}.rejected", MAX_LENGTH * numbers["highest"])
+            if len(beam) < size or rejected > beam[-1].total:
+                raise Refuted(f"{path}.rejected: what was rejected belongs into the beam")
+            limits.append((rejected, objective.reach(t, longest)))
+        for prefix in beam:
+            done = prefix.token == numbers["end_token"]
+            if done and (best is None or objective.compare((prefix.total, t), best[:2]) > 0):
+                best = (prefix.total, t, prefix)
+    live = [prefix for prefix in beam if prefix.token != numbers["end_token"]]
+    return best, live, limits, len(steps)
+
+
+def kept_prefixes(
+    kept: list[Any], beam: list[Prefix], numbers: dict[str, int], path: str
+) -> list[Prefix]:
+    """The next beam; every candidate extends a live prefix, and they stand in order."""
+    found: list[Prefix] = []
+    order: tuple[int, int, int] | None = None
+    for k, item in enumerate(kept):
+        where = f"{path}[{k}]"
+        if type(item) is not list or len(item) != 3:
+            raise Malformed(at(where, "expected [parent, token, log-probability]"))
+        parent = integer(item[0], f"{where}[0]", 0, MAX_TOKENS)
+        token = integer(item[1], f"{where}[1]", 0, numbers["vocab_size"] - 1)
+        if parent >= len(beam) or beam[parent].token == numbers["end_token"]:
+            raise Refuted(at(where, f"{parent} is no live prefix of the step before"))
+        total = beam[parent].total + units(item[2], f"{where}[2]", numbers["highest"])
+        if total < -65536 * UNITS:
+            raise Refuted(at(where, "a sum below -65536 counts as impossible"))
+        if order is not None and (-total, parent, token) <= order:
+            raise Refuted(at(where, "out of order: sum, then parent, then token"))
+        order = (-total, parent, token)
+        found.append(Prefix(beam[parent], token, total))
+    return found
+
+
+def same_bound(value: Any, end: tuple[int, int] | None, objective: Objective) -> None:
+    """The bound that is written down is the one computed: null where nothing can come."""
+    if end is None:
+        if value is not None:
+            raise Refuted("evidence.bound: nothing can come, expected null")
+        return
+    if type(value) not in (int, float) or not -1e9 < value < 1e9:
+        raise Malformed("evidence.bound: expected a number")
+    if not objective.near(value, *end):
+        raise Refuted(f"evidence.bound: the best live prefix's bound isn't {describe(value)}")
+
+
+class Mapped(NamedTuple):
+    """A prefix of a map: its place in the file, its sum in units (None: impossible), its length."""
+
+    parent: int
+    token: int
+    log_prob: float | None
+    total: int | None
+    length: int
+
+
+def check_beam_map(given: Any, answer: Any, evidence: Any) -> str:
+    """No sequence is better than the answer, or than a stated number.
+
+    The map is a tree: prefixes, each one token longer than its parent, 0 is the empty one. After a
+    prefix that has children or a row in "rejected" every next token is either a child or stands for
+    all the others in that row: [prefix, the best log-probability among them, the logarithm of their
+    probabilities' sum]. So every sequence is a completed prefix of the map, or continues an open
+    one (without children or row), or continues an expanded one with a rejected token. Each token
+    adds log p <= 0, so none scores above the prefix's sum, with the rejected token's best added, at
+    the best length that is left (`reach`); lengths count from the prefix's next token, or from the
+    one after where the end token is a child and so not among the rejected.
+
+    That nothing was left out shows after every expanded prefix: the children's probabilities and
+    the rejected ones' sum add up to 1 within the tolerance. exp is taken in 30 digits, whose error
+    is below 10^-25. (After each prefix, not once for all: there a rare branch could hide.)
+    """
+    numbers, objective = search_given(given, set())
+    if numbers["highest"]:
+        raise Malformed("given.keeps_bound: a map is of log-probabilities that are at most 0")
+    keys(evidence, "evidence", {"prefixes", "rejected", "tolerance"})
+    tolerance = evidence["tolerance"]
+    if type(tolerance) is not float or not 0 < tolerance <= 0.001:
+        raise Malformed("evidence.tolerance: expected a number in 0..0.001")
+    nodes, children = map_prefixes(evidence["prefixes"], numbers)
+    rejected = map_rejected(evidence["rejected"], nodes)
+    for number in children.keys() | rejected.keys():
+        adds_up(number, nodes, children, rejected, numbers["vocab_size"], tolerance)
+    keys(answer, "answer", {"score", "tokens"})
+    pair = mapped_answer(answer, nodes, children, numbers, objective)
+    upper = pair
+    for number, node in enumerate(nodes):
+        if node.total is None:
+            continue
+        if node.token == numbers["end_token"]:
+            if objective.compare((node.total, node.length), pair) > 0:
+                raise Refuted(f"evidence.prefixes[{number - 1}]: completed, better than the answer")
+            continue
+        total, low = node.total, node.length + 1
+        if number in children or number in rejected:
+            best = rejected[number][0] if number in rejected else None
+            if best is None:
+                continue
+            total += best
+            low += numbers["end_token"] in children.get(number, {})
+        if low <= numbers["max_length"]:
+            limit = (total, objective.reach(low, numbers["max_length"]))
+            upper = limit if objective.compare(limit, upper) > 0 else upper
+    claim = f"On these log-probabilities, no sequence of at most {numbers['max_length']} tokens "
+    if upper == pair:
+        claim += f"scores better by {objective.name} than this one"
+    else:
+        claim += f"scores above {objective.above(*upper)} by {objective.name}"
+    return f"{claim}; after every prefix the probabilities add up to 1 within {tolerance!r}."
+
+
+def map_prefixes(
+    value: Any, numbers: dict[str, int]
+) -> tuple[list[Mapped], dict[int, dict[int, int]]]:
+    """All prefixes, the empty one first, and each one's children by token."""
+    if type(value) is not list or len(value) > MAX_PREFIXES:
+        raise Malformed(f"evidence.prefixes: expected a list of at most {MAX_PREFIXES:,}")
+    nodes = [Mapped(0, -1, 0.0, 0, 0)]
+    children: dict[int, dict[int, int]] = {}
+    for number, item in enumerate(value, 1):
+        path = f"evidence.prefixes[{number - 1}]"
+        if type(item) is not list or len(item) != 3:
+            raise Malformed(at(path, "expected [parent, token, log-probability]"))
+        parent = integer(item[0], f"{path}[0]", 0, number - 1)
+        token = integer(item[1], f"{path}[1]", 0, numbers["vocab_size"] - 1)
+        before = nodes[parent]
+        if before.token == numbers["end_token"] or before.total is None:
+            raise Refuted(at(path, f"prefix {parent} is completed or impossible"))
+        if before.length == numbers["max_length"]:
+            raise Refuted(at(path, f"longer than {before.length} tokens"))
+        if token in children.setdefault(parent, {}):
+            raise Refuted(at(path, f"token {token} after prefix {parent} appears twice"))
+        children[parent][token] = number
+        total = None if item[2] is None else before.total + units(item[2], f"{path}[2]")
+        nodes.append(Mapped(parent, token, item[2], total, before.length + 1))
+    return nodes, children
+
+
+def map_rejected(value: Any, nodes: list[Mapped]) -> dict[int, tuple[int | None, float | None]]:
+    """The best of the rejected tokens, in units, and the logarithm of their sum, by prefix."""
+    if type(value) is not list or len(value) > MAX_PREFIXES:
+        raise Malformed(f"evidence.rejected: expected a list of at most {MAX_PREFIXES:,}")
+    found: dict[int, tuple[int | None, float | None]] = {}
+    for k, item in enumerate(value):
+        path = f"evidence.rejected[{k}]"
+        if type(item) is not list or len(item) != 3:
+            raise Malformed(at(path, "expected [prefix, best, log of the sum]"))
+        number = integer(item[0], f"{path}[0]", 0, len(nodes) - 1)
+        if number in found:
+            raise Refuted(at(path, f"prefix {number} appears twice"))
+        if item[1] is None and item[2] is None:
+            found[number] = (None, None)
+            continue
+        if type(item[2]) not in (int, float) or not -70000 <= item[2] <= 1:
+            raise Malformed(at(f"{path}[2]", "expected a number in -70000..1"))
+        found[number] = (units(item[1], f"{path}[1]"), item[2])
+    return found
+
+
+def adds_up(
+    number: int,
+    nodes: list[Mapped],
+    children: dict[int, dict[int, int]],
+    rejected: dict[int, tuple[int | None, float | None]],
+    vocab_size: int,
+    tolerance: float,
+) -> None:
+    """All tokens after a prefix are there, and their probabilities add up to 1."""
+    below = children.get(number, {})
+    path = f"evidence: prefix {number}"
+    best, mass = rejected.get(number, (None, None))
+    left = vocab_size - len(below)
+    if (number in rejected) != (left > 0):
+        raise Refuted(f"{path}: {left} next tokens are no children, its row in rejected is wrong")
+    with localcontext() as context:
+        context.prec = 30
+        if best is not None and mass is not None:
+            off = Decimal(mass) - Decimal(best) / UNITS
+            if not Decimal("-1e-9") <= off <= Decimal(left).ln() + Decimal("1e-9"):
+                raise Refuted(f"{path}: {left} tokens with that best can't have that sum")
+        logs = [nodes[child].log_prob for child in below.values()]
+        total = sum((Decimal(x).exp() for x in [*logs, mass] if x is not None), Decimal(0))
+        if abs(total - 1) > Decimal(tolerance) + Decimal("1e-25"):
+            raise Refuted(f"{path}: the next tokens' probabilities add up to {total:.9f}")
+
+
+def mapped_answer(
+    answer: Any,
+    nodes: list[Mapped],
+    children: dict[int, dict[int, int]],
+    numbers: dict[str, int],
+    objective: Objective,
+) -> tuple[int, int]:
+    """The answer's (sum, length): a completed prefix of the map, with the score that is stated."""
+    tokens = answer["tokens"]
+    if type(tokens) is not list:
+        raise Malformed("answer.tokens: expected a list")
+    number = 0
+    for k, token in enumerate(integers(tokens, "answer.tokens", len(tokens), MAX_TOKENS)):
+        if token not in children.get(number, {}):
+            raise Refuted(f"answer.tokens[{k}]: {token} isn't in the map there")
+        number = children[number][token]
+    node = nodes[number]
+    if node.token != numbers["end_token"] or node.total is None:
+        raise Refuted("answer.tokens: not a completed prefix of the map")
+    if type(answer["score"]) not in (int, float) or not -1e9 < answer["score"] < 1e9:
+        raise Malformed("answer.score: expected a number")
+    if not objective.near(answer["score"], node.total, node.length):
+        raise Refuted(f"answer.score: its sum doesn't score {describe(answer['score'])}")
+    return node.total, node.length
+
+
 # --- recurrences ---------------------------------------------------------------------------------
 # h_t = W^T h_{t-1}. Entries of W are numbers, fractions as text, or [real part, imaginary part]. A
 # complex W is replaced with the real matrix of twice the size in which a + bi is [[a, -b], [b, a]]:
@@ -1429,6 +1964,9 @@ def common_denominator(
 
 CHECKS: dict[str, Callable[[Any, Any, Any], str]] = {
     "automaton.lstm": check_automaton,
+    "beam.map": check_beam_map,
+    "beam.stop": check_beam_stop,
+    "evaluation.exact_match": check_exact_match,
     "neuron.inseparable": check_inseparable,
     "neuron.network": check_network,
     "neuron.separable": check_separable,

@@ -12,6 +12,7 @@ from unrolled.errors import BadInput
 from unrolled.models import Model, load
 from unrolled.models.store import write_atomically
 from unrolled.tasks.pairs import PairJob
+from unrolled.tasks.rules import Rules
 from unrolled.tasks.running import find_task
 from unrolled.tasks.task import Answer, Job, Progress, Scores, silent
 from unrolled.training.parallel import first, joined, leads
@@ -26,11 +27,24 @@ def open_run(folder: Path) -> tuple[Job, Model]:
     return job, model
 
 
-def evaluate(folder: Path, progress: Progress = silent) -> Scores:
-    """A run's scores on what was held out from its training."""
+def evaluate(folder: Path, progress: Progress = silent, *, receipt: Path | None = None) -> Scores:
+    """A run's scores on what was held out from its training; `receipt`: with every answer there.
+
+    Raises `BadInput` for a receipt of a run whose answers don't match or fail to.
+    """
     with joined():
         job, model = open_run(folder)
-        return job.score(model, progress if leads() else silent)
+        progress = progress if leads() else silent
+        if receipt is None:
+            return job.score(model, progress)
+        if not isinstance(job, PairJob):
+            raise BadInput(
+                f"{folder} is a run of {job.config.task}: --receipt is for runs that translate, "
+                "whose answers match or don't"
+            )
+        predictions = job.predictions(model, progress)
+        first(lambda: job.receipt(predictions).save(receipt))
+        return job.scores_of(predictions)
 
 
 def translate(
@@ -40,6 +54,7 @@ def translate(
     *,
     source: Path | None = None,
     output: Path | None = None,
+    rules: Rules | None = None,
 ) -> tuple[Job, list[tuple[str, Answer]]]:
     """The job, and sentences, or the lines of the file `source`, each with its translation.
 
@@ -58,7 +73,8 @@ def translate(
             check_lines(job, source, sentences)
         given = [i for i, sentence in enumerate(sentences) if source is None or sentence.strip()]
         asked = [sentences[i] for i in given]
-        made = job.translate_many(model, asked, progress if leads() else silent)
+        processors = (rules or Rules()).processors(job.tokenizer)
+        made = job.translate_many(model, asked, progress if leads() else silent, processors)
         answers = [Answer("", completed=True, cut=False)] * len(sentences)
         for i, answer in zip(given, made, strict=True):
             answers[i] = answer

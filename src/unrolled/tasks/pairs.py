@@ -15,10 +15,12 @@ import sacrebleu
 
 from unrolled.data import BatchStream, Tokenizer, pair_batches
 from unrolled.decoding import DecoderScorer, EncoderDecoderScorer, Scorer, sample
+from unrolled.decoding.processors import LogitProcessor
 from unrolled.decoding.sampling import ROWS_TOGETHER, Sampled
 from unrolled.errors import BadInput
 from unrolled.models import Model
 from unrolled.models.batch import Batch
+from unrolled.receipts import Receipt
 from unrolled.tasks.task import Answer, Job, Progress, Scores, silent
 from unrolled.training.config import RunConfig
 from unrolled.training.parallel import spread
@@ -107,43 +109,77 @@ class PairJob(Job):
 
         A sentence that the model is too short for counts as wrong; "too_long" says how many were.
         """
+        return self.scores_of(self.predictions(model, progress))
+
+    def predictions(self, model: Model, progress: Progress = silent) -> list[str]:
+        """A translation of each held-out sentence; "" for one that the model is too short for."""
         sources = [self._source(source) for source, _ in self.data.held_out]
-        references = [target for _, target in self.data.held_out]
         fitting = [i for i, source in enumerate(sources) if self._room(source)]
-        answers = [""] * len(sources)
-        found = self._answers(model, [sources[i] for i in fitting], progress, shared=True)
-        for i, answer in zip(fitting, found, strict=True):
-            answers[i] = answer.text
-        matches = sum(a == r for a, r in zip(answers, references, strict=True))
+        answers = self._answers(model, [sources[i] for i in fitting], progress, shared=True)
+        found = {i: answer.text for i, answer in zip(fitting, answers, strict=True)}
+        return [found.get(i, "") for i in range(len(sources))]
+
+    def scores_of(self, predictions: Sequence[str]) -> Scores:
+        """The scores of such predictions."""
+        references = [target for _, target in self.data.held_out]
+        matches = sum(a == r for a, r in zip(predictions, references, strict=True))
+        bleu = sacrebleu.corpus_bleu(predictions, [references], tokenize=self.bleu_words)
         scores = {
             "exact_match": matches / len(references),
-            "bleu": sacrebleu.corpus_bleu(answers, [references], tokenize=self.bleu_words).score,
-            "chrf": sacrebleu.corpus_chrf(answers, [references]).score,
+            "bleu": bleu.score,
+            "chrf": sacrebleu.corpus_chrf(predictions, [references]).score,
             "sentences": len(references),
         }
-        too_long = len(sources) - len(fitting)
+        too_long = sum(not self._room(self._source(source)) for source, _ in self.data.held_out)
         return {**scores, "too_long": too_long} if too_long else scores
+
+    def receipt(self, predictions: Sequence[str]) -> Receipt:
+        """How many of the predictions match, with all that is needed to count again."""
+        right = sum(a == r for a, (_, r) in zip(predictions, self.data.held_out, strict=True))
+        return Receipt.prove(
+            "evaluation.exact_match",
+            self._question(),
+            {"matches": right, "of": len(predictions)},
+            {"predictions": list(predictions)},
+        )
+
+    def _question(self) -> dict[str, Any]:
+        """What was asked, and what would have been right."""
+        return {
+            "sources": [source for source, _ in self.data.held_out],
+            "references": [target for _, target in self.data.held_out],
+        }
 
     def translate(self, model: Model, sentences: Sequence[str]) -> list[str]:
         """The texts of `answers`."""
         return [answer.text for answer in self.answers(model, sentences)]
 
-    def answers(self, model: Model, sentences: Sequence[str]) -> list[Answer]:
+    def answers(
+        self, model: Model, sentences: Sequence[str], processors: Sequence[LogitProcessor] = ()
+    ) -> list[Answer]:
         """The likeliest translation token by token (greedy), a sentence each.
 
         Raises `BadInput` for a sentence the tokenizer can't make or the model can't hold.
         """
+        return self._answers(model, self.sources(sentences), silent, processors)
+
+    def sources(self, sentences: Sequence[str]) -> list[list[int]]:
+        """The sentences as the model reads them; raises `BadInput` as `translate` does."""
         sources = [self._source(sentence) for sentence in sentences]
         for number, source in enumerate(sources, 1):
             self._check_room(source, f"sentence {number} has {len(source)} tokens, which")
-        return self._answers(model, sources)
+        return sources
 
     def translate_many(
-        self, model: Model, sentences: Sequence[str], progress: Progress
+        self,
+        model: Model,
+        sentences: Sequence[str],
+        progress: Progress,
+        processors: Sequence[LogitProcessor] = (),
     ) -> list[Answer]:
         """The same; under torchrun all processes must call it, and each does a part of the work."""
         sources = [self.encode(sentence) for sentence in sentences]
-        return self._answers(model, sources, progress, shared=True)
+        return self._answers(model, sources, progress, processors, shared=True)
 
     def encode(self, sentence: str) -> list[int]:
         """The tokens of a sentence; raises `BadInput` for one that can't be translated."""
@@ -172,6 +208,7 @@ class PairJob(Job):
         model: Model,
         sources: Sequence[Sequence[int]],
         progress: Progress = silent,
+        processors: Sequence[LogitProcessor] = (),
         *,
         shared: bool = False,
     ) -> list[Answer]:
@@ -190,6 +227,7 @@ class PairJob(Job):
                 scorer,
                 [sources[i] for i in chunk],
                 max_length=[rooms[i] for i in chunk],
+                processors=processors,
                 on_finished=lambda _: progress(next(done), len(sources)),
             )
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache, partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from unrolled.data.config import DataConfig
 from unrolled.data.corpus import TextCorpus
@@ -101,6 +102,10 @@ class PigLatinJob(PairJob):
                     f"{sign!r} in {word!r} is no letter from a to z: Pig Latin is made of words"
                 )
         return super()._source(" ".join(words))
+
+    def _question(self) -> dict[str, Any]:
+        """The sources alone: whoever checks works out the translations by the rule."""
+        return {"sources": [source for source, _ in self.data.held_out], "task": "piglatin"}
 
 
 def stretches(document: str) -> Iterator[list[str]]:

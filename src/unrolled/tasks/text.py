@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from itertools import count, islice
 from pathlib import Path
@@ -16,8 +16,10 @@ import torch
 from unrolled.data import BatchStream, Tokenizer, masked_batches, text_batches
 from unrolled.data.config import DataConfig
 from unrolled.data.corpus import Split, TextCorpus
-from unrolled.decoding import DecoderScorer, SamplingConfig, sample
+from unrolled.decoding import DecoderScorer, SamplingConfig, Scorer, alternatives, sample
+from unrolled.decoding.processors import LogitProcessor
 from unrolled.decoding.scorer import device_of
+from unrolled.decoding.streaming import TextStream
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, Encoder, Model, ModelConfig
 from unrolled.models.batch import Batch
@@ -83,6 +85,15 @@ class Text(Task):
                 f"`unrolled train pairs --data.corpus {data.corpus}` trains on them"
             )
         return corpus
+
+
+@dataclass(frozen=True)
+class Continuation(Answer):
+    """What follows a prompt, up to a stop string."""
+
+    prompt: list[int]
+    tokens: list[int]
+    """All that were generated, those of the stop string included."""
 
 
 class TextJob(Job):
@@ -155,9 +166,10 @@ class TextJob(Job):
         max_tokens: int,
         config: SamplingConfig,
         seed: int = 0,
+        **options: Any,
     ) -> str:
         """The text of `answer`."""
-        return self.answer(model, prompt, max_tokens, config, seed).text
+        return self.answer(model, prompt, max_tokens, config, seed, **options).text
 
     def answer(
         self,
@@ -166,20 +178,48 @@ class TextJob(Job):
         max_tokens: int,
         config: SamplingConfig,
         seed: int = 0,
-    ) -> Answer:
+        *,
+        processors: Sequence[LogitProcessor] = (),
+        stop_strings: Sequence[str] = (),
+        show: Callable[[str], object] | None = None,
+    ) -> Continuation:
         """A continuation of the prompt, of at most so many tokens and no more than there is room.
 
-        Raises `BadInput` for a prompt the model has no room behind.
+        It ends before the first of the stop strings; `show` is given the text as it comes. Raises
+        `BadInput` for a prompt the model has no room behind.
         """
-        tokens = self.tokenizer.encode_prompt(prompt)
+        tokens, room = self.prompt(prompt)
+        stream = TextStream(stop_strings, show)
+        answer = self._continue(
+            model, tokens, min(max_tokens, room), config, seed, processors, stream
+        )
+        full = len(answer.tokens) == room < max_tokens
+        return replace(answer, cut=full and not answer.completed and not stream.stopped)
+
+    def alternatives(
+        self, model: Model, continuation: Continuation, k: int
+    ) -> list[list[tuple[str, float]]]:
+        """The k likeliest tokens in the place of each generated one: text and log-probability."""
+        scorer = self.scorer(model, len(continuation.tokens) + 1)
+        rest = continuation.tokens[:-1]
+        found = alternatives(scorer, continuation.prompt, rest, k=k)
+        return [[(self.spelling(a.token), a.log_prob) for a in place] for place in found]
+
+    def spelling(self, token: int) -> str:
+        """A token as a person can read it."""
+        special = self.tokenizer.decode_bytes([token]) == b""
+        return f"<{token}>" if special else self.tokenizer.decode([token])
+
+    def prompt(self, text: str) -> tuple[list[int], int]:
+        """A prompt's tokens, and how many may follow. Raises `BadInput` where none may."""
+        tokens = self.tokenizer.encode_prompt(text)
         room = self._room(tokens)
         if room < 1:
             raise BadInput(
                 f"the prompt has {len(tokens)} tokens, the model max_positions "
                 f"{self.config.model.max_positions}: shorten it"
             )
-        answer = self._continue(model, tokens, min(max_tokens, room), config, seed)
-        return replace(answer, cut=room < max_tokens and not answer.completed)
+        return tokens, room
 
     def _room(self, tokens: Sequence[int]) -> int:
         """How many tokens may follow; the last need not be read, and an LSTM has no end."""
@@ -194,13 +234,24 @@ class TextJob(Job):
         max_tokens: int,
         config: SamplingConfig,
         seed: int = 0,
-    ) -> Answer:
-        scorer = DecoderScorer(model, end_token=self.tokenizer.end_id, max_length=max_tokens)
-        generator = torch.Generator(device_of(model)).manual_seed(seed)
-        (written,) = sample(
-            scorer, [tokens], max_length=max_tokens, config=config, generator=generator
+        processors: Sequence[LogitProcessor] = (),
+        stream: TextStream | None = None,
+    ) -> Continuation:
+        stream = stream or TextStream()
+        (answer,) = sample(
+            self.scorer(model, max_tokens),
+            [tokens],
+            max_length=max_tokens,
+            config=config,
+            generator=torch.Generator(device_of(model)).manual_seed(seed),
+            processors=processors,
+            on_token=lambda _, token: stream.feed(self.tokenizer.decode_bytes([token])),
         )
-        return Answer(self.tokenizer.decode(written.tokens), written.completed, cut=False)
+        return Continuation(stream.close(), answer.completed, False, list(tokens), answer.tokens)
+
+    def scorer(self, model: Model, max_length: int) -> Scorer:
+        """The model as a search sees it."""
+        return DecoderScorer(model, end_token=self.tokenizer.end_id, max_length=max_length)
 
     def fingerprint(self) -> dict[str, str]:
         """Hashes of the corpus's files."""
