@@ -10,7 +10,7 @@ help:
 	@echo "make run    install into $(VENV), train English -> Pig Latin, translate with it (2 to 5 minutes)"
 	@echo "make test   install into $(VENV), run all tests"
 	@echo "make lint   linter, formatter and type checker"
-	@echo "make course build the problem set's notebooks into build/ps3, both versions graded"
+	@echo "make course build the problem set into build/ps3: write-up, and notebooks, both graded"
 	@echo "make check  test and lint: what continuous integration runs"
 	@echo "make clean  remove $(VENV) and runs/piglatin"
 

@@ -48,6 +48,22 @@ def test_a_folder_is_graded_into_a_table(notebook, capsys):
     assert len(list((notebook / "all-results").iterdir())) == 1
 
 
+def test_a_write_up_of_ones_own_is_built(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/2-1.typ").write_text("Mine: $w dot x + b$.")
+    words = ["course", "build", "ps3", "--answers", "mine", "--student", "Zoë", "--output", "out"]
+    assert main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["writeup"] == "out/ps3-writeup.pdf"
+    assert told["pages"]["2.1"] == [2]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "pages.json",
+        "ps3-writeup.pdf",
+        "receipts",
+    ]
+
+
 def test_the_autograder_is_packed_with_its_key_beside_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["course", "package", "--json"]) == 0

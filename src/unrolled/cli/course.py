@@ -28,9 +28,11 @@ from unrolled.errors import BadInput
 
 @dataclass(frozen=True)
 class Build(Command):
-    """Make the problem set's notebooks: a student's version with gaps, and the solved one.
+    """Make the problem set: the notebooks, and the write-up as one PDF.
 
-    Both are graded: the solution must get all points and the student's version none.
+    The notebooks are a student's version with gaps and the solved one; both are graded: the
+    solution must get all points and the student's version none. The write-up has each problem on a
+    page of its own, listed in pages.json; what it computed is backed by receipts/.
     """
 
     name: ClassVar[str] = "course build"
@@ -39,21 +41,37 @@ class Build(Command):
     set: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SET")]
     """Which problem set: ps3."""
     output: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("build/ps3")
-    """Where to: FOLDER/student and FOLDER/solution."""
+    """Where to: student/, solution/, ps3-writeup.pdf, pages.json and receipts/."""
+    answers: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Your own answers in Typst, named as those in course/ps3/writeup; then no notebook is
+    built.
+    """
+    student: str = ""
+    """The name on the write-up."""
+    collaborators: str = "None"
+    """Who you worked with."""
     no_isolation: bool = False
     """Run the notebook's code without isolation where this machine has none."""
     json: bool = False
-    """Print {"student", "solution"}, the notebooks' paths."""
+    """Print {"writeup", "pages", "student", "solution"}: paths, and the pages of each problem."""
 
     def run(self) -> int:
         """Build and tell where."""
         if self.set != "ps3":
             raise BadInput(f"there is no set {self.set!r}, only ps3")
-        built = build_checked(self.output, strongest(self.no_isolation))
+        from unrolled.course.writeup.build import build_writeup  # draws: slow to import
+
+        pages = build_writeup(
+            self.output, answers=self.answers, name=self.student, collaborators=self.collaborators
+        )
+        made = {"writeup": str(self.output / "ps3-writeup.pdf")}
+        if self.answers is None:
+            built = build_checked(self.output, strongest(self.no_isolation))
+            made |= {name: str(f / NOTEBOOK) for name, f in built._asdict().items()}
         if self.json:
-            print_json({name: str(f / NOTEBOOK) for name, f in built._asdict().items()})
+            print_json({**made, "pages": pages})
         else:
-            print(f"student   {built.student / NOTEBOOK}\nsolution  {built.solution / NOTEBOOK}")
+            print("\n".join(f"{name:<9} {path}" for name, path in made.items()))
         return 0
 
 
