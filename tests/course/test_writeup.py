@@ -97,7 +97,7 @@ def test_answers_that_cannot_be_are_refused(tmp_path):
     with pytest.raises(BadInput, match="431 words; at most 350"):
         build_writeup(tmp_path, answers=mine)
     (mine / "4-7.typ").write_text("#nothing")
-    with pytest.raises(BadInput, match="don't compile: .*unknown variable"):
+    with pytest.raises(BadInput, match=r"don't compile: .*unknown variable"):
         build_writeup(tmp_path, answers=mine)
     (mine / "5.typ").write_text("")
     with pytest.raises(BadInput, match=r"no problem has this name; expected 2-1"):
