@@ -36,6 +36,15 @@ def test_a_notebook_is_exported_and_graded(notebook, capsys):
     assert printed == told
 
 
+def test_what_a_submission_says_is_printed_and_not_obeyed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.py").write_text(r'raise ValueError("[/red]\x1b[2J\ud800[bold]")')
+    assert main(["course", "grade", "bad.py"]) == 0
+    printed = capsys.readouterr().out
+    assert "ValueError: [/red]\ufffd[2J\ufffd[bold]" in printed.replace("\n", " ")
+    assert "0 of 11 points" in printed
+
+
 def test_a_folder_is_graded_into_a_table(notebook, capsys):
     (notebook / "all").mkdir()
     main(["course", "export", NOTEBOOK, "--output", "all/ann.py"])

@@ -57,6 +57,25 @@ EVERYWHERE: dict[str, str] = {
             try: os.write(number, b"\\xff" * 64)
             except OSError: pass
         """,
+    "forges a frame that is deeper than can be followed": """
+        import os, struct
+        told = '{"id": 2, "tensors": [], "value": ' + '{"items": [' * 400 + ']}' * 400 + '}'
+        for number in range(3, 64):
+            try: os.write(number, struct.pack("<II", 24, 0) + b'{"id":1,"value":{}, "t":1}'[:24]
+                          + struct.pack("<II", len(told), 0) + told.encode())
+            except OSError: pass
+        """,
+    "answers what is deeper than can be followed": """
+        import sys
+        sys.modules["unrolled.course.worker"].encode = lambda value, sent: eval(
+            '{"items": [' * 60 + ']}' * 60)
+        """,
+    "raises what a terminal would obey": """
+        class Embedding:
+            def __init__(self, *a): raise ValueError("[/red]\\x1b[2J\\ud800[bold]")
+        Encoder = GenericSelfAttention = Embedding
+        raise ValueError("[/red]\\x1b[2J\\ud800[bold]")
+        """,
     "never ends": "while True: pass",
     "ignores signals and never ends": """
         import signal

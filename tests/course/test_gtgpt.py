@@ -123,6 +123,16 @@ def run(seed: int) -> tuple[Line, list[tuple[int, float]]]:
     return line, seen
 
 
+def test_batches_are_drawn_on_the_cpu_where_the_default_device_is_another():
+    settings = Trainer.get_default_config()
+    settings.merge_from_dict({"max_iters": 1, "batch_size": 5})
+    trainer = Trainer(settings, Line(), list(range(9)))
+    with torch.device("meta"):
+        drawn = next(trainer._draws())
+    assert len(drawn) == 5
+    assert set(drawn) <= set(range(9))
+
+
 def test_the_trainer_fits_a_line_and_tells_each_batch_the_same_for_the_same_seed():
     line, seen = run(1)
     assert [number for number, _ in seen] == list(range(1, 401))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader
 
 from gtgpt.utils import CfgNode
 
@@ -83,14 +83,13 @@ class Trainer:
 
     def _batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches drawn with replacement, without end."""
-        # On the CPU whatever the default device is: the sampler draws there.
-        generator = torch.Generator().manual_seed(torch.initial_seed() % (1 << 63))
-        sampler = RandomSampler(
-            range(len(self.dataset)), replacement=True, num_samples=10**10, generator=generator
-        )
         yield from DataLoader(
-            self.dataset,
-            sampler=sampler,
-            batch_size=self.config.batch_size,
-            num_workers=self.config.num_workers,
+            self.dataset, batch_sampler=self._draws(), num_workers=self.config.num_workers
         )
+
+    def _draws(self) -> Iterator[list[int]]:
+        """Numbers of the rows of each batch; on the CPU whatever the default device is."""
+        generator = torch.Generator("cpu").manual_seed(torch.initial_seed() % (1 << 63))
+        shape, size = (self.config.batch_size,), len(self.dataset)
+        while True:
+            yield torch.randint(size, shape, generator=generator, device="cpu").tolist()

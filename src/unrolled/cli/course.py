@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import tyro
+from rich.markup import escape
 from rich.table import Table
 
 from unrolled.cli.command import Command, describe, parse
@@ -210,7 +211,7 @@ def tell(report: Report) -> None:
     table = Table("points", "test", "", box=None, pad_edge=False)
     for o in report.outcomes:
         points = f"{o.score:g} of {o.test.points:g}"
-        table.add_row(points, f"{o.test.part}: {o.test.name}", "" if o.passed else o.output)
+        table.add_row(points, f"{o.test.part}: {o.test.name}", "" if o.passed else escape(o.output))
     show(table)
     print(f"\n{report.score:g} of {POINTS:g} points in {report.seconds:.1f} s ({report.level})")
 

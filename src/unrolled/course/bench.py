@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from unrolled.course import reference
 from unrolled.course.reference import Sizes, Weights
-from unrolled.course.session import Died, Limits, Process, Refused, Server
+from unrolled.course.session import Died, Limits, Process, Refused, Server, printable
 
 Array = NDArray[Any]
 TOLERANCE = 2e-4
@@ -27,6 +27,8 @@ mistake.
 CHANCE = 1e-6
 """Probability that a right sampler fails a test of its distribution."""
 STEP = 1e-5
+DEEPEST = 4
+"""Tuples in tuples that are still read."""
 
 
 class Wrong(Exception):
@@ -68,18 +70,20 @@ class Subject:
             self.process = None
 
 
-def decode(value: Any, arrays: list[Array]) -> Any:
+def decode(value: Any, arrays: list[Array], depth: int = 0) -> Any:
     """What the worker described, or an `Other`; never anything else, whatever came."""
     match value:
         case {"tensor": int(number)} if 0 <= number < len(arrays):
             return arrays[number]
-        case {"items": [*items]} if len(items) <= 1024:
-            return tuple(decode(item, arrays) for item in items)
+        case {"items": [*items]} if len(items) <= 1024 and depth < DEEPEST:
+            return tuple(decode(item, arrays, depth + 1) for item in items)
         case {"none": True}:
             return None
-        case {"plain": bool() | int() | float() | str() as plain}:
+        case {"plain": bool() | int() | float() as plain}:
             return plain
-    return Other(str(value.get("other"))[:100] if isinstance(value, dict) else "no value")
+        case {"other": str(name)}:
+            return Other(printable(name)[:100])
+    return Other("no value")
 
 
 class Other:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from unrolled import __version__
-from unrolled.course import tests_of_models, tests_of_parts
+from unrolled.course import set_folder, tests_of_models, tests_of_parts
 from unrolled.course.bench import Bench, Subject, Unloadable, Wrong
 from unrolled.course.export import NAME
 from unrolled.course.session import Died, Limits, Refused, Server
@@ -146,7 +146,7 @@ def key_of(source: str, student: str, secret: bytes) -> str:
 
 def tests_hash() -> str:
     """Of all files that a result could depend on."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
+    files = sorted([*Path(__file__).parent.glob("*.py"), *(set_folder() / "gtgpt").glob("*.py")])
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
 
 

@@ -14,6 +14,8 @@ PACKAGE = Path(__file__).parents[1]
 SETUP = """#!/usr/bin/env bash
 # Runs once, when the image is built.
 set -euo pipefail
+python3 -c 'import sys; assert sys.version_info >= (3, 11), "choose the base image Ubuntu 24.04"'
+export PIP_BREAK_SYSTEM_PACKAGES=1  # the image has no other use for its Python
 apt-get update && apt-get install -y --no-install-recommends bubblewrap python3-pip
 python3 -m pip install --quiet "numpy=={numpy}" "torch=={torch}" \\
     --extra-index-url https://download.pytorch.org/whl/cpu

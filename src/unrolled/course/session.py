@@ -48,6 +48,11 @@ class Refused(Exception):
     """The student's code raised; the message is what."""
 
 
+def printable(text: str) -> str:
+    """The text without characters that a terminal would obey, or no file could hold."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 class Server:
     """The fork server's process; one serves many threads of the grader."""
 
@@ -165,7 +170,7 @@ class Process:
         if told.get("id") != self.number:
             raise Died("the process wrote to the grader's pipe: an answer to no question")
         if "error" in told:
-            raise Refused(str(told["error"])[:1000])
+            raise Refused(printable(str(told["error"]))[:1000])
         if not isinstance(told.get("value"), dict):
             raise Died("the process wrote to the grader's pipe: an answer without a value")
         return told["value"], arrays

@@ -164,8 +164,8 @@ def encode(value: Any, sent: Arrays) -> Header:
         return {"tensor": len(sent) - 1}
     if value is None:
         return {"none": True}
-    if type(value) in (bool, int, float, str):
-        return {"plain": value if type(value) is not str else value[:1000]}
+    if type(value) in (bool, int, float):
+        return {"plain": value}
     if isinstance(value, tuple | list) and len(value) <= frames.MOST_TENSORS:
         return {"items": [encode(item, sent) for item in value]}
     return {"other": type(value).__name__[:100]}
