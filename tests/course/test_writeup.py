@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import itertools
 import json
 import math
@@ -9,11 +11,13 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from unrolled.course import set_folder
 from unrolled.course.writeup import build, facts
 from unrolled.course.writeup.build import ANSWERS, MOST_WORDS, build_writeup, pages, words
 from unrolled.course.writeup.facts import BIGRAMS, collect
+from unrolled.course.writeup.notebook import cells
 from unrolled.errors import BadInput, WorkFailed
 from unrolled.receipts import check
 
@@ -76,6 +80,40 @@ def test_the_recurrences_are_said_to_do_what_they_do(collected):
     assert told["vanishing"].startswith("Vanishes")
     assert told["exploding"].startswith("Explodes")
     assert told["defective"].startswith("Grows like t^1")
+
+
+def notebook(outputs: list[dict]) -> str:
+    code = {"cell_type": "code", "source": ["x = 1\n", "x # $y$ `z`"], "outputs": outputs}
+    return json.dumps(
+        {"cells": [{"cell_type": "markdown", "source": "# T\n\n`a` # *b* $c$"}, code]}
+    )
+
+
+def test_a_notebook_is_typeset_with_what_it_printed_after_the_answers(tmp_path):
+    picture = io.BytesIO()
+    Figure().savefig(picture, format="png")
+    png = base64.b64encode(picture.getvalue()).decode()
+    outputs = [
+        {"text": ["\x1b[31m 1%\r 50%\r100% #let\r\n", "done\n"]},
+        {"data": {"image/png": png, "text/plain": "<Figure>"}},
+        {"data": {"text/plain": ["1"]}},
+        {"traceback": ["\x1b[0;31mError", "here"]},
+        {"text": "\n".join(map(str, range(100)))},
+        {"text": " "},
+    ]
+    path = tmp_path / "a.ipynb"
+    path.write_text(notebook(outputs))
+    shown = [output.get("text") for output in cells(path, tmp_path)[1]["outputs"]]
+    assert shown[:4] == ["100% #let\ndone", None, "1", "Error\nhere"]
+    assert "… 40 lines left out …" in shown[4]
+    assert len(shown) == 5
+    found = build_writeup(tmp_path / "out", notebook=path)
+    assert list(found)[-1] == "notebook"
+    assert found["notebook"][0] == found["4.8"][-1] + 1
+    for text in ("{}", "[1]", '{"cells": [{"cell_type": "code", "source": 1}]}', ""):
+        path.write_text(text)
+        with pytest.raises(BadInput, match="not a Jupyter notebook"):
+            cells(path, tmp_path)
 
 
 def test_words_are_counted_as_a_reader_does():

@@ -47,6 +47,8 @@ class Build(Command):
     """Your own answers in Typst, named as those in course/ps3/writeup; then no notebook is
     built.
     """
+    notebook: Annotated[Path | None, tyro.conf.arg(metavar="NOTEBOOK")] = None
+    """Your notebook, run and saved: typeset with its outputs after the answers."""
     student: str = ""
     """The name on the write-up."""
     collaborators: str = "None"
@@ -63,7 +65,11 @@ class Build(Command):
         from unrolled.course.writeup.build import build_writeup  # draws: slow to import
 
         pages = build_writeup(
-            self.output, answers=self.answers, name=self.student, collaborators=self.collaborators
+            self.output,
+            answers=self.answers,
+            notebook=self.notebook,
+            name=self.student,
+            collaborators=self.collaborators,
         )
         made = {"writeup": str(self.output / "ps3-writeup.pdf")}
         if self.answers is None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from unrolled.course import set_folder
 from unrolled.course.export import write_atomically
 from unrolled.course.writeup.facts import collect
+from unrolled.course.writeup.notebook import cells
 from unrolled.errors import BadInput, WorkFailed
 
 MOST_WORDS = 350
@@ -47,12 +48,18 @@ REVIEW = ("4-7.typ", "4-8.typ")
 
 
 def build_writeup(
-    output: Path, *, answers: Path | None = None, name: str = "", collaborators: str = "None"
+    output: Path,
+    *,
+    answers: Path | None = None,
+    notebook: Path | None = None,
+    name: str = "",
+    collaborators: str = "None",
 ) -> dict[str, list[int]]:
     """Write ps3-writeup.pdf, pages.json and receipts/ into the folder; answers problem → pages.
 
-    Files in `answers` take the place of the set's own answers of the same name. Raises `BadInput`
-    for a review that is too long, a file that no problem has, and Typst that doesn't compile.
+    Files in `answers` take the place of the set's own answers of the same name; `notebook` is typeset
+    after them. Raises `BadInput` for a review that is too long, a file that no problem has, what is
+    no notebook, and Typst that doesn't compile.
     """
     with assembled(answers) as folder:
         count = sum(words((folder / "answers" / file).read_text("utf-8")) for file in REVIEW)
@@ -61,6 +68,7 @@ def build_writeup(
         facts = collect(folder)
         facts |= {"answers": [list(answer) for answer in ANSWERS]}
         facts |= {"name": name, "collaborators": collaborators}
+        facts["notebook"] = cells(notebook, folder / "pictures") if notebook else []
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
         pdf, found = compiled(folder)
         output.mkdir(parents=True, exist_ok=True)
