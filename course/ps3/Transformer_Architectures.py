@@ -91,8 +91,7 @@ class GenericSelfAttention(DummyMultiHeadedSelfAttention):
     def forward(self, x, attention_mask):
         """
         :param x: float tensor of shape (B, T, n_embd)
-        :param attention_mask: int tensor of shape (B, 1, T, T); 1 where row i may attend to column
-        j
+        :param attention_mask: int tensor of shape (B, 1, T, T); 0 where row i may not attend to j
         :returns: float tensor of shape (B, T, n_embd)
         """
         # <solution>
@@ -194,8 +193,7 @@ class GenericTransformer(DummyTransformer):
         :param targets: int tensor of shape (B, T), -1 where there is none
         :param hidden_cache: float tensor of shape (B, P, n_embd)
         :returns: with return_hidden a float tensor of shape (B, P + T, n_embd); else logits of
-        shape
-            (B, P + T, vocab_size) and the mean loss over the targets, None without targets
+            shape (B, P + T, vocab_size) and the mean loss over the targets, None without targets
         """
         num_tokens = (idx != -1).sum(dim=1)
         longest = int(num_tokens.max())

@@ -57,9 +57,9 @@ def build_writeup(
 ) -> dict[str, list[int]]:
     """Write ps3-writeup.pdf, pages.json and receipts/ into the folder; answers problem → pages.
 
-    Files in `answers` take the place of the set's own answers of the same name; `notebook` is typeset
-    after them. Raises `BadInput` for a review that is too long, a file that no problem has, what is
-    no notebook, and Typst that doesn't compile.
+    Files in `answers` take the place of the set's own answers of the same name; `notebook` is
+    typeset after them. Raises `BadInput` for a review that is too long, a file that no problem has,
+    what is no notebook, and Typst that doesn't compile.
     """
     with assembled(answers) as folder:
         count = sum(words((folder / "answers" / file).read_text("utf-8")) for file in REVIEW)
