@@ -1,8 +1,7 @@
 """How long does grading take? 100 submissions with 20 calls each, and with all of the 22 tests.
 
 Each submission is a fresh fork of the server. The limit: a fork of a process with PyTorch and the
-end of it cost 20–25 ms here, so 100 of them at least 2 to 2.5 s, whatever is asked; importing
-PyTorch in each instead takes 1.5 s a submission. Run: `python benchmarks/course.py`.
+end of it cost some 23 ms, so 100 of them on two cores at least 1.2 s, whatever is asked. Run: `python benchmarks/course.py`.
 """
 
 from __future__ import annotations
