@@ -1,7 +1,8 @@
 """How long does grading take? 100 submissions with 20 calls each, and with all of the 22 tests.
 
 Each submission is a fresh fork of the server. The limit: a fork of a process with PyTorch and the
-end of it cost some 23 ms, so 100 of them on two cores at least 1.2 s, whatever is asked. Run: `python benchmarks/course.py`.
+end of it cost some 23 ms, so 100 of them on two cores at least 1.2 s, whatever is asked.
+Run: `python benchmarks/course.py`.
 """
 
 from __future__ import annotations
