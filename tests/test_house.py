@@ -23,6 +23,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "training": {"models", "data", "recurrences"},
     "decoding": {"receipts"},
     "tasks": {"models", "data", "training", "decoding", "receipts"},
+    "course": {"receipts", "neurons", "automata", "recurrences", "decoding"},
 }
 """`cli` sits on top and may know everyone; every room may raise the package's errors."""
 

@@ -31,6 +31,7 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "automaton": Entry("unrolled.cli.automaton:Automaton", "an LSTM that follows an automaton"),
     "check": Entry("unrolled.cli.check:Check", "verify receipts again, trusting nobody"),
+    "course": Entry("unrolled.cli.course:Course", "the problem set: build, export, grade, package"),
     "graph": Entry("unrolled.cli.graph:GraphCommand", "attention as message passing on a graph"),
     "neuron": Entry("unrolled.cli.neuron:Neuron", "one threshold neuron, or the proof of none"),
     "probe": Entry("unrolled.cli.probe:Probe", "where a run's gradients vanish or explode"),

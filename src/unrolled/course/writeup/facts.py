@@ -1,0 +1,148 @@
+"""Which numbers, tables and pictures do the answers state? Each computed here, and left a
+receipt.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unrolled.automata import explain as automata_explain
+from unrolled.automata import parity
+from unrolled.decoding import beam_search
+from unrolled.decoding import draw as decoding_draw
+from unrolled.decoding.scorers.table import TableScorer
+from unrolled.errors import WorkFailed
+from unrolled.neurons import draw as neurons_draw
+from unrolled.neurons.explain import explain as explain_neuron
+from unrolled.neurons.separate import separate
+from unrolled.neurons.truth_table import TruthTable
+from unrolled.receipts import Receipt, check
+from unrolled.recurrences import Matrix, verdict
+from unrolled.recurrences import draw as recurrences_draw
+from unrolled.recurrences import explain as recurrences_explain
+
+Facts = dict[str, Any]
+RECURRENCES = {
+    "vanishing": "[[0.9, 1], [0, 0.9]]",
+    "exploding": "[[1.1, 0.2], [0, 0.8]]",
+    "defective": "[[1, 1], [0, 1]]",
+}
+BIGRAMS = (
+    (0.10, 0.60, 0.05, 0.25),
+    (0.05, 0.05, 0.10, 0.80),
+    (0.30, 0.30, 0.20, 0.20),
+    (0.60, 0.30, 0.05, 0.05),
+)
+"""Chances of a, b, c and the end after each of them; the last row is also how a sequence begins."""
+WORDS = "I eat red apples"
+STRING = "010110"
+
+
+def collect(folder: Path) -> Facts:
+    """Compute everything, and write `pictures/` and `receipts/` into the folder.
+
+    Raises `WorkFailed` if a receipt, read back from its file, doesn't hold.
+    """
+    pictures, receipts = folder / "pictures", folder / "receipts"
+    for made in (pictures, receipts):
+        made.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Receipt] = {}
+    facts = {
+        "neurons": neurons(pictures, found),
+        "parity": parity_lstm(found),
+        "beam": beam(pictures, found),
+        "recurrences": recurrences(pictures, found),
+        "graph": graph(),
+    }
+    for name, receipt in found.items():
+        receipt.save(receipts / f"{name}.json")
+        told = check.check_file(receipts / f"{name}.json")
+        if told.exit_code:
+            raise WorkFailed(f"the receipt {name} doesn't hold: {told.text}")
+    return {**facts, "receipts": {name: receipt.claim for name, receipt in found.items()}}
+
+
+def neurons(pictures: Path, found: dict[str, Receipt]) -> Facts:
+    """AND and OR with their neurons, XOR with its refutation."""
+    told = {}
+    for name in ("and", "or", "xor"):
+        answer = separate(TruthTable.parse(f"x1 {name} x2", ("x1", "x2")))
+        neurons_draw.draw(answer, pictures / f"{name}.svg")
+        found[name], told[name] = answer.receipt(), explain_neuron(answer)
+    return told
+
+
+def parity_lstm(found: dict[str, Receipt]) -> Facts:
+    """The LSTM of one unit, and its gates on a string."""
+    answer = parity("hard")
+    found["parity"] = answer.receipt()
+    return {
+        "weights": automata_explain.explain(answer),
+        "table": automata_explain.table(answer, STRING),
+        "string": STRING,
+    }
+
+
+def beam(pictures: Path, found: dict[str, Receipt]) -> Facts:
+    """A search that goes on after its first completed hypothesis, and then stops early."""
+    letters = ("a", "b", "c", "end")
+    size = 2
+    # The source's last token is the table's row of the first step: "end" also begins.
+    scorer = TableScorer(torch.tensor(BIGRAMS), end_token=3)
+    answer = beam_search(scorer, [[3]], beam_size=size, max_length=8)[0]
+    best = answer.hypotheses[0]
+    decoding_draw.draw(answer, pictures / "beam.svg", text=letters.__getitem__)
+    found["beam"] = answer.receipt()
+    return {
+        "size": size,
+        "answer": " ".join(letters[token] for token in best.tokens),
+        "probability": f"{math.exp(best.log_prob):.4g}",
+        "reason": f"It stopped after step {answer.steps}: {answer.reason}.",
+    }
+
+
+def recurrences(pictures: Path, found: dict[str, Receipt]) -> Facts:
+    """What three recurrences do, each with its proof."""
+    told: Facts = {}
+    for name, text in RECURRENCES.items():
+        answer = verdict(Matrix.read(text))
+        recurrences_draw.draw(answer, pictures / f"{name}.svg")
+        found[name] = answer.receipt()
+        first, *rest = recurrences_explain.explain(answer).splitlines()
+        radius = next(line.strip() for line in rest if "spectral radius:" in line)
+        told[name] = {"matrix": text, "says": f"{first} ({radius.capitalize()}.)"}
+    return told
+
+
+def graph() -> Facts:
+    """One update on the four-node graph, in exact fractions, and the edges of a sentence."""
+    own, others = (1, -1), ((-1, 1), (0, -1), (1, 0))
+    weights = [Fraction(3, 5), Fraction(1, 5), Fraction(1, 5)]
+    messages = [[2 * x for x in h] for h in others]
+    weighted = [[w * x for x in m] for w, m in zip(weights, messages, strict=True)]
+    mixed = [sum(column, Fraction(0)) for column in zip(*weighted, strict=True)]
+    positive = [max(x, Fraction(0)) for x in mixed]
+    product = Fraction(sum(own))
+    words = WORDS.split()
+    return {
+        "own": vector(map(Fraction, own)),
+        "messages": [vector(map(Fraction, message)) for message in messages],
+        "aggregate": vector(mixed),
+        "positive": vector(positive),
+        "product": vector([product])[1:-1],
+        "result": vector(product + x for x in positive),
+        "words": len(words),
+        "edges": len(list(itertools.permutations(words, 2))),
+        "with_loops": len(list(itertools.product(words, repeat=2))),
+    }
+
+
+def vector(values: Any) -> str:
+    """[0.4, -1], each a decimal that is exact."""
+    return f"[{', '.join(f'{float(value):g}' for value in values)}]"
