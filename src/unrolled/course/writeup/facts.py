@@ -23,9 +23,10 @@ from unrolled.neurons.explain import explain as explain_neuron
 from unrolled.neurons.separate import separate
 from unrolled.neurons.truth_table import TruthTable
 from unrolled.receipts import Receipt, check
-from unrolled.recurrences import Matrix, verdict
 from unrolled.recurrences import draw as recurrences_draw
 from unrolled.recurrences import explain as recurrences_explain
+from unrolled.recurrences import verdict
+from unrolled.recurrences.files import read
 
 Facts = dict[str, Any]
 RECURRENCES = {
@@ -111,7 +112,7 @@ def recurrences(pictures: Path, found: dict[str, Receipt]) -> Facts:
     """What three recurrences do, each with its proof."""
     told: Facts = {}
     for name, text in RECURRENCES.items():
-        answer = verdict(Matrix.read(text))
+        answer = verdict(read(text))
         recurrences_draw.draw(answer, pictures / f"{name}.svg")
         found[name] = answer.receipt()
         first, *rest = recurrences_explain.explain(answer).splitlines()
