@@ -16,7 +16,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "neurons": {"receipts"},
     "automata": {"receipts", "neurons"},
     "recurrences": {"receipts"},
-    "graphs": {"receipts", "neurons"},
+    "graphs": {"receipts"},
     "scaling": {"receipts"},
     "models": {"graphs", "kernels"},
     "data": {"models"},
@@ -25,7 +25,9 @@ MAY_KNOW: dict[str, set[str]] = {
     "tasks": {"models", "data", "training", "decoding", "receipts"},
     "course": {"receipts", "neurons", "automata", "recurrences", "decoding"},
 }
-"""`cli` sits on top and may know everyone; every room may raise the package's errors."""
+"""`cli` sits on top and may know everyone."""
+SHARED = {"errors", "pictures"}
+"""What every room may use, and what knows no room: checked below."""
 
 
 def rooms() -> list[str]:
@@ -51,7 +53,7 @@ def known(room: str) -> set[tuple[str, str]]:
         for name in imported(path):
             first, _, rest = name.partition(".")
             other = rest.partition(".")[0]
-            if first == "unrolled" and other not in ("", room, "errors", "__version__"):
+            if first == "unrolled" and other not in {"", room, "__version__", *SHARED}:
                 found.add((other, str(path.relative_to(PACKAGE))))
     return found
 
@@ -67,6 +69,12 @@ def test_the_receipts_need_nothing_but_python() -> None:
     for path in (PACKAGE / "receipts").rglob("*.py"):
         tops = {module.partition(".")[0] for module in imported(path)}
         assert tops - {"unrolled"} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("name", sorted(SHARED))
+def test_what_every_room_may_use_knows_no_room(name: str) -> None:
+    ours = {module for module in imported(PACKAGE / f"{name}.py") if module.startswith("unrolled")}
+    assert {module.split(".")[1] for module in ours} <= SHARED
 
 
 def test_nobody_looks_into_the_command_line() -> None:

@@ -18,7 +18,7 @@ from matplotlib.patches import FancyArrowPatch
 from unrolled.automata.compiled import Compiled
 from unrolled.automata.dfa import DFA
 from unrolled.errors import BadInput
-from unrolled.neurons.draw import picture, save
+from unrolled.pictures import picture, save
 
 MAX_STATES, MAX_UNITS, MAX_TIME = 24, 12, 60
 NODE, ACCEPT = "#dbe7f3", "#f6d3b3"

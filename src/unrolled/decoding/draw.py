@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from unrolled.decoding.decoded import Decoded
-from unrolled.errors import BadInput
+from unrolled.pictures import picture, save
 
 KEPT, COMPLETED, REJECTED = "#2f6db0", "#d9772b", "#9a9a9a"
 
@@ -31,9 +29,7 @@ def draw(
 
     Raises `BadInput` for another ending than .png or .svg, and a place that can't be written.
     """
-    path = Path(path)
-    if path.suffix.lower() not in (".png", ".svg"):
-        raise BadInput(f"a picture is a .png or .svg file, got {path.name!r}")
+    path = picture(path)
     width = min(40.0, 2.2 + 1.5 * decoded.steps)
     deepest = max(len(step.kept) for step in decoded.trace)
     figure = Figure(figsize=(width, min(30.0, 1.8 + 0.62 * (deepest + 1))), layout="constrained")
@@ -47,13 +43,7 @@ def draw(
     axes.spines[["left", "right", "top"]].set_visible(False)
     axes.set_title(f"{title}\n{decoded.reason}".strip(), fontsize=9)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncol=5, frameon=False, fontsize=8)
-    # The same search gives the same bytes: no date, no random ids.
-    with mpl.rc_context({"svg.hashsalt": "unrolled"}):
-        try:
-            metadata = {"Date": None} if path.suffix.lower() == ".svg" else {}
-            figure.savefig(path, dpi=150, metadata=metadata)
-        except OSError as error:
-            raise BadInput(f"can't write {path}: {error.strerror}; choose another place") from None
+    save(figure, path)
 
 
 def _tree(axes: Any, decoded: Decoded, text: Callable[[int], str], deepest: int) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from unrolled.errors import BadInput
 from unrolled.graphs.graph import Graph
 from unrolled.graphs.reach import Reach
-from unrolled.neurons.draw import picture, save
+from unrolled.pictures import picture, save
 
 MAX_NODES = 32
 NODE, EDGE = "#dbe7f3", "#2f6db0"

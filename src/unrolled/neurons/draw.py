@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import os
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 from unrolled.errors import BadInput
 from unrolled.neurons.separate import Inseparable, Separable
 from unrolled.neurons.truth_table import TruthTable
+from unrolled.pictures import picture, save
 
 TRUE, FALSE, FREE = "#d9772b", "#2f6db0", "#9a9a9a"  # told apart by the colour-blind, and by shape
 MARKS = {"1": ("o", TRUE, "true"), "0": ("s", FALSE, "false"), "*": ("x", FREE, "either")}
@@ -44,25 +43,6 @@ def draw(answer: Separable | Inseparable, path: str | os.PathLike[str], title: s
     axes.set_title(f"{title or answer.table.bits}: {known}", fontsize=12)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncol=3, frameon=False)
     save(figure, path)
-
-
-def picture(path: str | os.PathLike[str]) -> Path:
-    """The path of a picture; raises `BadInput` for an ending that is none."""
-    path = Path(path)
-    if path.suffix.lower() not in (".png", ".svg"):
-        raise BadInput(f"a picture is a .png or .svg file, got {path.name!r}")
-    return path
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure; raises `BadInput` for a place that can't be written."""
-    # The same answer gives the same bytes: no date, no random ids.
-    with mpl.rc_context({"svg.hashsalt": "unrolled"}):
-        try:
-            metadata = {"Date": None} if path.suffix.lower() == ".svg" else {}
-            figure.savefig(path, dpi=150, metadata=metadata)
-        except OSError as error:
-            raise BadInput(f"can't write {path}: {error.strerror}; choose another place") from None
 
 
 def corners(axes: Any, table: TruthTable) -> None:

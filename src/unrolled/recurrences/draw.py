@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
@@ -21,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
-from unrolled.errors import BadInput
+from unrolled.pictures import picture, save
 from unrolled.recurrences.power import trajectory
 from unrolled.recurrences.transient import log_norms
 from unrolled.recurrences.verdict import Verdict, rate_of
@@ -49,6 +47,7 @@ def draw(
     Raises:
         BadInput: another ending, a place that can't be written, h0 that doesn't fit.
     """
+    path = picture(path)
     figure = Figure(figsize=(8.6, 4.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     plane(left, answer)
@@ -119,6 +118,7 @@ def draw_heat(
     norms: Float[np.ndarray, "rows steps"], rows: list[str], path: str | os.PathLike[str]
 ) -> None:
     """Gradient norms, a row a layer and a column a time step, as a heat map of log10."""
+    path = picture(path)
     figure = Figure(figsize=(7.5, 1.6 + 0.35 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     with np.errstate(divide="ignore"):
@@ -129,16 +129,3 @@ def draw_heat(
     axes.set(xlabel="time step", title="gradient norms", yticks=range(len(rows)), yticklabels=rows)
     figure.colorbar(image, label="log10")
     save(figure, path)
-
-
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write .png or .svg; the same answer gives the same bytes."""
-    path = Path(path)
-    if path.suffix.lower() not in (".png", ".svg"):
-        raise BadInput(f"a picture is a .png or .svg file, got {path.name!r}")
-    with mpl.rc_context({"svg.hashsalt": "unrolled"}):
-        try:
-            metadata = {"Date": None} if path.suffix.lower() == ".svg" else {}
-            figure.savefig(path, dpi=150, metadata=metadata)
-        except OSError as error:
-            raise BadInput(f"can't write {path}: {error.strerror}; choose another place") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -12,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from unrolled.errors import BadInput
+from unrolled.pictures import picture, save
 from unrolled.scaling.allocate import allocate
 from unrolled.scaling.approaches import SAME_BUDGET
 from unrolled.scaling.fit import Fit
@@ -32,9 +32,7 @@ def draw(fitted: Fit, path: str | os.PathLike[str], kind: str = "loss") -> None:
     Raises:
         BadInput: an unknown kind or ending, a law without N or D, a place that can't be written.
     """
-    path = Path(path)
-    if path.suffix.lower() not in (".png", ".svg"):
-        raise BadInput(f"a picture is a .png or .svg file, got {path.name!r}")
+    path = picture(path)
     panels: dict[str, Callable[[Any, Fit], None]] = {
         "loss": loss_against_compute,
         "isoflop": isoflop_curves,
@@ -157,14 +155,3 @@ def logarithmic(axes: Any, x: str, y: str) -> None:
     axes.tick_params(axis="y", which="both", labelsize=8)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure; raises `BadInput` for a place that can't be written."""
-    # The same answer gives the same bytes: no date, no random ids.
-    with mpl.rc_context({"svg.hashsalt": "unrolled"}):
-        try:
-            metadata = {"Date": None} if path.suffix.lower() == ".svg" else {}
-            figure.savefig(path, dpi=150, metadata=metadata)
-        except OSError as error:
-            raise BadInput(f"can't write {path}: {error.strerror}; choose another place") from None
