@@ -26,7 +26,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "course": {"receipts", "neurons", "automata", "recurrences", "decoding"},
 }
 """`cli` sits on top and may know everyone."""
-SHARED = {"errors", "pictures"}
+SHARED = {"errors", "first_order", "pictures"}
 """What every room may use, and what knows no room: checked below."""
 
 

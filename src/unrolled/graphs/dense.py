@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from unrolled.first_order import first_order
 from unrolled.graphs.graph import Graph
 
 BLOCK = 2**17
@@ -94,7 +94,6 @@ class _DenseAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor | None, ...]:
         """See the head of this file."""
         q, k, v, out, logs = ctx.saved_tensors
@@ -121,6 +120,13 @@ class _DenseAttention(torch.autograd.Function):
         return to_q.mul_(scale), to_k.mul_(scale), to_v, None, None
 
 
+_dense_attention = first_order(
+    _DenseAttention,
+    "attention between all pairs of a graph",
+    "differentiate scaled_dot_product_attention under the graph's mask instead",
+)
+
+
 def dense_rows(
     q: Float[Tensor, "rows nodes head"],
     k: Float[Tensor, "rows nodes head"],
@@ -129,5 +135,4 @@ def dense_rows(
     scale: float,
 ) -> Float[Tensor, "rows nodes head"]:
     """Softmax attention along the edges by way of all pairs; float32 or float64."""
-    out: Tensor = _DenseAttention.apply(q, k, v, graph, scale)  # type: ignore[no-untyped-call]
-    return out
+    return _dense_attention(q, k, v, graph, scale)

@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from unrolled.first_order import first_order
 from unrolled.graphs.dense import SAFE, dense_rows
 from unrolled.graphs.graph import CSR, Graph
 
@@ -110,7 +110,6 @@ class _SparseAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor | None, ...]:
         """Row by row, so that only one row's edges are in memory at a time."""
         q, k, v, bias, out, logs = ctx.saved_tensors
@@ -133,6 +132,12 @@ class _SparseAttention(torch.autograd.Function):
             to_k[r] = gathered(graph.transposed.sorted(to_scores), q[r], graph.transposed)
         return to_q.mul_(scale), to_k.mul_(scale), to_v, to_bias, None, None
 
+
+_sparse_attention = first_order(
+    _SparseAttention,
+    "attention along the edges of a graph",
+    "differentiate scaled_dot_product_attention under the graph's mask instead",
+)
 
 DENSE_NODES = 16384
 """With more, the mask alone is above 1 GB in float32, and the edges it is."""
@@ -185,5 +190,5 @@ def graph_attention(
             if bias is not None:
                 bias = bias.to(dtype).expand(*q.shape[:-2], graph.num_edges)
                 bias = graph.csr.sorted(bias).reshape(-1, graph.num_edges)
-            out = _SparseAttention.apply(*rows, bias, graph, scale)  # type: ignore[no-untyped-call]
+            out = _sparse_attention(*rows, bias, graph, scale)
     return out.reshape(v.shape).to(v.dtype)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unrolled.models.first_order import first_order
+from unrolled.first_order import first_order
 
 SMALLEST_CHUNK = 256
 """Rows at a time: enough to keep the products fast, few enough to stay in the cache."""

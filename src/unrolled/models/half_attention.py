@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unrolled.models.first_order import first_order
+from unrolled.first_order import first_order
 
 
 class _HalfAttention(torch.autograd.Function):

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from unrolled.graphs import Graph
+from unrolled.graphs.kernels import graph_attention
 from unrolled.models.cross_entropy import summed_cross_entropy
 from unrolled.models.half_attention import half_attention
 
@@ -16,11 +18,14 @@ GENERATOR = torch.Generator().manual_seed(0)
 WEIGHT = torch.randn(4, 3, generator=GENERATOR, dtype=torch.float64)
 TARGETS = torch.randint(4, (6,), generator=GENERATOR)
 HIDDEN = torch.randn(6, 3, generator=GENERATOR, dtype=torch.float64)
+GRAPH = Graph.causal(6)
 QUERIES = torch.randn(1, 2, 4, 8, generator=GENERATOR, dtype=torch.float64)
 
 Function = Callable[[Tensor], Tensor]
 FUNCTIONS: dict[str, tuple[Function, Tensor]] = {
     "loss": (lambda x: summed_cross_entropy(x, WEIGHT, TARGETS), HIDDEN),
+    "sparse attention": (lambda x: graph_attention(x, x, x, GRAPH, kernel="sparse").sum(), HIDDEN),
+    "dense attention": (lambda x: graph_attention(x, x, x, GRAPH, kernel="dense").sum(), HIDDEN),
     "attention": (lambda x: half_attention(x, x, x, None).double().sum(), QUERIES),
 }
 
@@ -85,5 +90,6 @@ def test_first_derivatives_are_there_as_often_as_they_are_asked_for(name: str) -
     first, second = (torch.autograd.grad(value, x, retain_graph=True)[0] for _ in range(2))
     assert first.abs().sum() > 0
     torch.testing.assert_close(first, second)
-    rows = torch.autograd.functional.jacobian(lambda y: f(y)[None], x.detach(), vectorize=True)
+    together = not name.endswith(("sparse attention", "dense attention"))  # those write in place
+    rows = torch.autograd.functional.jacobian(lambda y: f(y)[None], x.detach(), vectorize=together)
     torch.testing.assert_close(rows[0], first)
