@@ -36,6 +36,18 @@ def sparse_sight(
     return Sight(graph=joint(pattern.graph(longest, causal), positions, real, documents))
 
 
+def edges_into(
+    graph: Graph, nodes: Int[Tensor, " asked"]
+) -> tuple[Int[Tensor, " edges"], Int[Tensor, " edges"]]:
+    """Every edge into each of the nodes asked for: the place in `nodes`, and the source."""
+    starts = graph.csr.starts.long().to(nodes.device)
+    degree = starts[nodes + 1] - starts[nodes]
+    asked = torch.arange(len(nodes), device=nodes.device).repeat_interleave(degree)
+    first = (starts[nodes] - (degree.cumsum(0) - degree))[asked]
+    columns = first + torch.arange(len(asked), device=nodes.device)
+    return asked, graph.csr.columns.to(nodes.device)[columns].long()
+
+
 def joint(
     graph: Graph,
     positions: Int[Tensor, "*batch time"],
@@ -49,13 +61,8 @@ def joint(
     beside = real if documents is None else documents
     assert beside is not None
     rows, time = beside.shape
-    device = positions.device
     place = positions.expand(rows, time).flatten()
-    starts = graph.csr.starts.long().to(device)
-    degree = (starts[1:] - starts[:-1])[place]
-    target = torch.arange(rows * time, device=device).repeat_interleave(degree)
-    first = (starts[place] - (degree.cumsum(0) - degree))[target]
-    source = graph.csr.columns.to(device)[first + torch.arange(len(target), device=device)].long()
+    target, source = edges_into(graph, place)
     # A document begins where its position is 0; both ends stay within the same row.
     source += target - place[target]
     inside = (source >= 0) & (source // time == target // time)
@@ -80,14 +87,9 @@ def behind_cache(
     columns = past + time
     graph = pattern.graph(1 << (columns - 1).bit_length(), True)  # few sizes while decoding
     place = positions.expand(1 if real is None else len(real), time)
-    starts = graph.csr.starts.long().to(positions.device)
     flat = place.flatten()
-    degree = starts[flat + 1] - starts[flat]
-    query = torch.arange(len(flat), device=flat.device).repeat_interleave(degree)
-    first = (starts[flat] - (degree.cumsum(0) - degree))[query]
-    edges = first + torch.arange(len(query), device=flat.device)
     by_position = torch.zeros(len(flat), graph.num_nodes, dtype=torch.bool, device=flat.device)
-    by_position[query, graph.csr.columns.to(flat.device)[edges].long()] = True
+    by_position[edges_into(graph, flat)] = True
     if real is None:
         return by_position[None, None, :, :columns]
     keys = (real.long().cumsum(1) - 1).clamp(min=0)
