@@ -8,10 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unrolled.decoding.scorers.rows import Row, check_end, continued
 from unrolled.errors import BadInput
-
-Row = tuple[tuple[int, ...], tuple[int, ...]]
-"""A source, and what was generated behind it."""
 
 
 class FunctionScorer:
@@ -28,8 +26,7 @@ class FunctionScorer:
         vocab_size: int,
         end_token: int,
     ) -> None:
-        if not 0 <= end_token < vocab_size:
-            raise BadInput(f"end token {end_token} is outside the vocabulary of {vocab_size}")
+        check_end(end_token, vocab_size)
         self.function, self.vocab_size, self.end_token = function, vocab_size, end_token
 
     def start(
@@ -43,8 +40,7 @@ class FunctionScorer:
         self, state: list[Row], parents: Int[Tensor, " rows"], tokens: Int[Tensor, " rows"]
     ) -> tuple[list[Row], Float[Tensor, "rows vocab"]]:
         """One token more in every row."""
-        pairs = zip(parents.tolist(), tokens.tolist(), strict=True)
-        rows: list[Row] = [(state[p][0], (*state[p][1], token)) for p, token in pairs]
+        rows = continued(state, parents, tokens)
         return rows, self._score(rows)
 
     def _score(self, rows: list[Row]) -> Float[Tensor, "rows vocab"]:

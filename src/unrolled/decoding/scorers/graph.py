@@ -16,11 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unrolled.decoding.scorer import pad
-from unrolled.decoding.scorers.huggingface import check_end
+from unrolled.decoding.scorers.rows import Row, check_end, continued
 from unrolled.errors import BadInput
-
-Row = tuple[tuple[int, ...], tuple[int, ...]]
-"""The encoder's input (or nothing), and the decoder's so far."""
 
 
 class GraphScorer:
@@ -56,6 +53,7 @@ class GraphScorer:
         """Score what follows each source, or the begin token."""
         if not sources or not all(sources):
             raise BadInput("every source needs at least one token")
+        # The encoder's input (or nothing), and the decoder's so far.
         rows: list[Row] = [((), tuple(source)) for source in sources]
         if self.begin_token is not None and self.encodes:
             rows = [(tuple(source), (self.begin_token,)) for source in sources]
@@ -65,8 +63,7 @@ class GraphScorer:
         self, state: list[Row], parents: Int[Tensor, " rows"], tokens: Int[Tensor, " rows"]
     ) -> tuple[list[Row], Float[Tensor, "rows vocab"]]:
         """One token more in every row."""
-        pairs = zip(parents.tolist(), tokens.tolist(), strict=True)
-        rows: list[Row] = [(state[p][0], (*state[p][1], token)) for p, token in pairs]
+        rows = continued(state, parents, tokens)
         return rows, self._score(rows)
 
     def _score(self, rows: list[Row]) -> Float[Tensor, "rows vocab"]:

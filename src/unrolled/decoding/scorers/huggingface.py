@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unrolled.decoding.scorer import device_of, pad
+from unrolled.decoding.scorers.rows import check_end
 from unrolled.errors import BadInput
 
 
@@ -148,9 +149,3 @@ def check_room(positions: int, limit: int | None) -> None:
     """Raise `BadInput` for more positions than the model has."""
     if limit is not None and positions > limit:
         raise BadInput(f"{positions} positions asked of a model of {limit}: shorten the source")
-
-
-def check_end(end_token: int, vocab_size: int) -> None:
-    """Raise `BadInput` for an end token that is no token."""
-    if not 0 <= end_token < vocab_size:
-        raise BadInput(f"end token {end_token} is outside the vocabulary of {vocab_size}")

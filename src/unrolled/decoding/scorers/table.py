@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unrolled.decoding.scorers.rows import check_end
 from unrolled.errors import BadInput
 
 TOLERANCE = 1e-4
@@ -33,8 +34,7 @@ class TableScorer:
             raise BadInput(f"a table has the vocabulary's size in every dimension, not {shape}")
         self.vocab_size, self.end_token = sizes.pop(), end_token
         self.context = probabilities.ndim - 1
-        if not 0 <= end_token < self.vocab_size:
-            raise BadInput(f"end token {end_token} is outside the vocabulary of {self.vocab_size}")
+        check_end(end_token, self.vocab_size)
         rows = probabilities.reshape(-1, self.vocab_size)
         wrong = ((rows.double().sum(-1) - 1).abs() > TOLERANCE) | ~(rows >= 0).all(-1)
         if bool(wrong.any()):
