@@ -23,7 +23,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "training": {"models", "data", "recurrences"},
     "decoding": {"receipts"},
     "tasks": {"models", "data", "training", "decoding", "receipts"},
-    "course": {"receipts", "neurons", "automata", "recurrences", "decoding"},
+    "course": {"receipts", "neurons", "automata", "recurrences", "graphs", "decoding"},
 }
 """`cli` sits on top and may know everyone."""
 SHARED = {"errors", "first_order", "pictures"}

@@ -17,9 +17,17 @@ W = (1, 1)
 
 @dataclass(frozen=True)
 class Worked:
-    """The steps of the update of node 1, and the result in exact fractions."""
+    """The steps of the update of node 1, and its numbers in exact fractions."""
 
     lines: tuple[str, ...]
+    messages: tuple[tuple[Fraction, ...], ...]
+    """f(h_j) of each neighbour."""
+    total: tuple[Fraction, ...]
+    """Their weighted sum."""
+    heard: tuple[Fraction, ...]
+    """max(·, 0) of it."""
+    own: Fraction
+    """W h_1ᵀ."""
     result: tuple[Fraction, ...]
 
 
@@ -36,9 +44,10 @@ def vector(values: tuple[Fraction | int, ...]) -> str:
 def worked() -> Worked:
     """h_1' = W h_1ᵀ + max(Σ_j w_j f(h_j), 0) with f(x) = 2x."""
     lines = ["h_1' = W h_1ᵀ + max(Σ_j w_j f(h_j), 0)   f(x) = 2 x,  W = " + vector(W), ""]
-    total = (Fraction(0), Fraction(0))
+    total, messages = (Fraction(0), Fraction(0)), []
     for node, weight in WEIGHTS.items():
         doubled = tuple(Fraction(2 * x) for x in H[node - 1])
+        messages.append(doubled)
         part = tuple(weight * x for x in doubled)
         total = (total[0] + part[0], total[1] + part[1])
         lines.append(
@@ -54,7 +63,7 @@ def worked() -> Worked:
         f"W h_1ᵀ          1·1 + 1·(-1) = {decimal(own)}, added to both",
         f"h_1'            {vector(result)}",
     ]
-    return Worked(tuple(lines), result)
+    return Worked(tuple(lines), tuple(messages), total, heard, own, result)
 
 
 def by_message_passing() -> list[float]:

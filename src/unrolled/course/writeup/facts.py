@@ -4,9 +4,7 @@ receipt.
 
 from __future__ import annotations
 
-import itertools
 import math
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from unrolled.decoding import beam_search
 from unrolled.decoding import draw as decoding_draw
 from unrolled.decoding.scorers.table import TableScorer
 from unrolled.errors import WorkFailed
+from unrolled.graphs import Graph, exercise
 from unrolled.neurons import draw as neurons_draw
 from unrolled.neurons.explain import explain as explain_neuron
 from unrolled.neurons.separate import separate
@@ -123,27 +122,15 @@ def recurrences(pictures: Path, found: dict[str, Receipt]) -> Facts:
 
 def graph() -> Facts:
     """One update on the four-node graph, in exact fractions, and the edges of a sentence."""
-    own, others = (1, -1), ((-1, 1), (0, -1), (1, 0))
-    weights = [Fraction(3, 5), Fraction(1, 5), Fraction(1, 5)]
-    messages = [[2 * x for x in h] for h in others]
-    weighted = [[w * x for x in m] for w, m in zip(weights, messages, strict=True)]
-    mixed = [sum(column, Fraction(0)) for column in zip(*weighted, strict=True)]
-    positive = [max(x, Fraction(0)) for x in mixed]
-    product = Fraction(sum(own))
-    words = WORDS.split()
+    worked, words = exercise.worked(), len(WORDS.split())
     return {
-        "own": vector(map(Fraction, own)),
-        "messages": [vector(map(Fraction, message)) for message in messages],
-        "aggregate": vector(mixed),
-        "positive": vector(positive),
-        "product": vector([product])[1:-1],
-        "result": vector(product + x for x in positive),
-        "words": len(words),
-        "edges": len(list(itertools.permutations(words, 2))),
-        "with_loops": len(list(itertools.product(words, repeat=2))),
+        "own": exercise.vector(exercise.H[0]),
+        "messages": [exercise.vector(message) for message in worked.messages],
+        "aggregate": exercise.vector(worked.total),
+        "positive": exercise.vector(worked.heard),
+        "product": exercise.decimal(worked.own),
+        "result": exercise.vector(worked.result),
+        "words": words,
+        "edges": Graph.complete(words, self_loops=False).num_edges,
+        "with_loops": Graph.complete(words).num_edges,
     }
-
-
-def vector(values: Any) -> str:
-    """[0.4, -1], each a decimal that is exact."""
-    return f"[{', '.join(f'{float(value):g}' for value in values)}]"
