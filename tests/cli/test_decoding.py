@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import pty
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli.terminal import piped_and_shown
 
 from unrolled.cli import main
 
@@ -97,24 +95,8 @@ def test_in_a_terminal_the_text_comes_as_it_is_made(text_run: Path) -> None:
     """The same text as in a pipe, in more than one piece."""
     words = [sys.executable, "-m", "unrolled", "generate", str(text_run), "one two"]
     words += ["--max-tokens", "12", "--sampling.temperature", "0"]
-    source = str(Path(__file__).parents[2] / "src")
-    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
-    piped = subprocess.run(words, env=environment, capture_output=True, check=True).stdout
-    master, slave = pty.openpty()
-    with subprocess.Popen(words, env=environment, stdout=slave, stderr=slave) as process:
-        os.close(slave)
-        shown = b""
-        while True:
-            try:
-                piece = os.read(master, 1 << 16)
-            except OSError:  # the other end of a pseudo-terminal has closed
-                break
-            if not piece:
-                break
-            shown += piece
-    os.close(master)
-    assert process.returncode == 0
-    assert shown.replace(b"\r\n", b"\n") == piped
+    piped, shown = piped_and_shown(words, stderr=True)
+    assert shown == piped
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.cli.conftest import TINY
+from tests.cli.terminal import piped_and_shown
 from tests.cli.test_decoding import answered, refused
 
 from unrolled.cli import main
@@ -222,24 +220,8 @@ def test_where_nothing_is_completed_that_is_said(
 def test_in_a_terminal_the_prefix_of_all_beams_comes_as_it_is_sure(text_run: Path) -> None:
     words = [sys.executable, "-m", "unrolled", "generate", str(text_run), "one two"]
     words += ["--max-tokens", "12", "--beam-size", "3", "--rules.begin", "three "]
-    source = str(Path(__file__).parents[2] / "src")
-    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
-    piped = subprocess.run(words, env=environment, capture_output=True, check=True).stdout
-    master, slave = pty.openpty()
-    with subprocess.Popen(words, env=environment, stdout=slave, stderr=subprocess.DEVNULL) as run:
-        os.close(slave)
-        shown = b""
-        while True:
-            try:
-                piece = os.read(master, 1 << 16)
-            except OSError:  # the other end of a pseudo-terminal has closed
-                break
-            if not piece:
-                break
-            shown += piece
-    os.close(master)
-    assert run.returncode == 0
-    assert shown.replace(b"\r\n", b"\n") == piped
+    piped, shown = piped_and_shown(words, stderr=False)
+    assert shown == piped
 
 
 @pytest.mark.parametrize(

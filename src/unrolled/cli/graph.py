@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 from rich.table import Table
@@ -14,6 +14,9 @@ from rich.table import Table
 from unrolled.cli.command import Command
 from unrolled.cli.output import print_json, progress, show
 from unrolled.errors import BadInput
+
+if TYPE_CHECKING:
+    from unrolled.graphs import Graph
 
 Pattern = Literal["complete", "causal", "window", "bigbird", "expander"]
 
@@ -233,7 +236,7 @@ class GraphCommand(Command):
         return PARTS[words[0]].main(words[1:])
 
 
-def build(pattern: Pattern, n: int):  # type: ignore[no-untyped-def]
+def build(pattern: Pattern, n: int) -> Graph:
     """A graph by its name."""
     from unrolled.graphs import Graph
 
