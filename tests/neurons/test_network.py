@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.receipts.forgeries import least_sums, with_two_hidden
+from tests.receipts.truths.neurons import least_sums, with_two_hidden
 
 from unrolled.errors import WorkFailed
 from unrolled.neurons import TruthTable, network

@@ -8,7 +8,7 @@ import math
 import time
 
 import pytest
-from tests.receipts.forgeries import scaling_receipt
+from tests.receipts.truths.scaling import scaling_receipt
 
 from unrolled.receipts import check
 
