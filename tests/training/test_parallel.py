@@ -208,3 +208,15 @@ def test_two_processes_write_the_gradient_norms_of_one(home: Path) -> None:
         assert one.keys() == two.keys()
         for key, value in one.items():
             assert two[key] == pytest.approx(value, rel=1e-4), key
+
+
+def test_a_reducer_is_gone_before_the_group_is_left() -> None:
+    """It would be the last to hold the group, and may then wait for good: see `part`."""
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    wrapped = parallel.replicate(torch.nn.Linear(2, 1))
+    assert {"reducer", "logger"} <= vars(wrapped).keys()
+    parallel.part()
+    assert not torch.distributed.is_initialized()
+    assert not {"reducer", "logger"} & vars(wrapped).keys()

@@ -38,6 +38,8 @@ PATIENCE = timedelta(hours=2)
 TO_MEET = timedelta(minutes=10)
 """How long a process waits for the others to appear."""
 MEETINGS = count()
+REPLICAS: list[nn.parallel.DistributedDataParallel] = []
+"""What this process has in DDP, for as long as it is together with the others."""
 LOST = re.compile("gloo|nccl|closed by peer|process group|connection", re.IGNORECASE)
 
 
@@ -107,8 +109,23 @@ def joined() -> Iterator[None]:
             f"process {os.environ.get('RANK')} lost the others, of which one has ended: {reason}"
         ) from error
     finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        part()
+
+
+def part() -> None:
+    """Leave the other processes, if there are any.
+
+    DDP's reducer must go first. It may outlive its model's last use (in a traceback, say), and
+    where it then is the last to hold the group, Python's lock is held while the group waits for
+    its threads, of which one may be waiting for that lock to free a gradient: in torch 2.13 the
+    process hangs for good.
+    """
+    while REPLICAS:
+        for name in ("reducer", "logger"):  # the logger holds the reducer too
+            vars(REPLICAS[-1]).pop(name, None)
+        REPLICAS.pop()
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def meeting_place() -> Any:
@@ -270,6 +287,7 @@ def replicate(module: nn.Module) -> nn.parallel.DistributedDataParallel:
             module, broadcast_buffers=False, gradient_as_bucket_view=True
         )
     wrapped.register_comm_hook(None, lambda _, bucket: _sum_bucket(bucket))
+    REPLICAS.append(wrapped)
     return wrapped
 
 
