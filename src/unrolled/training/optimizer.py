@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.training.config import TrainingConfig
+from unrolled.training.muon import Muon
 from unrolled.training.parallel import share_like, whole
 
 
@@ -16,7 +17,7 @@ class Optimizer:
     """One or two PyTorch optimizers driven by one learning rate.
 
     Matrices decay, norms, biases and embeddings do not. Muon takes the matrices inside the blocks,
-    its step scaled to AdamW's (Liu et al. 2025, section 2.2), so that one rate fits both.
+    its step scaled to AdamW's, so that one rate fits both.
     """
 
     def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
@@ -27,9 +28,7 @@ class Optimizer:
         decayed = {"params": matrices, "weight_decay": config.weight_decay}
         self.parts: list[torch.optim.Optimizer]
         if config.optimizer == "muon" and matrices:
-            muon = torch.optim.Muon(
-                matrices, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-            )
+            muon = Muon(matrices, config.weight_decay)
             self.parts = [muon, torch.optim.AdamW([plain], betas=betas, fused=True)]
         else:
             self.parts = [torch.optim.AdamW([decayed, plain], betas=betas, fused=True)]
@@ -37,7 +36,7 @@ class Optimizer:
     def size(self) -> int:
         """Bytes of what it will remember: AdamW two numbers a weight, Muon one."""
         return sum(
-            (1 if isinstance(part, torch.optim.Muon) else 2) * p.numel() * p.element_size()
+            (1 if isinstance(part, Muon) else 2) * p.numel() * p.element_size()
             for part in self.parts
             for group in part.param_groups
             for p in group["params"]
