@@ -34,8 +34,9 @@ run: $(STAMP)
 course: $(STAMP)
 	$(BIN)/unrolled course build ps3
 
+# A file's tests stay in one process: they share what is dear to make.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
