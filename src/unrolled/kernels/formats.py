@@ -34,6 +34,8 @@ SPAN = 256
 """Inputs of an activation row that share one step (see `products.quantise`)."""
 LARGEST = {"int8": 127, "int4": 1023}
 """No whole-numbered weight, q or a q + m, is beyond this."""
+LEVELS = {name: min(2**15 - 1, (2**31 - 1) // (SPAN * most)) for name, most in LARGEST.items()}
+"""Nor a whole-numbered activation beyond this, so that sums over a span fit 32 bits."""
 
 _CODES = 15  # the largest q of int4
 _SMALLEST_UNIT = np.float32(2.0**-126)  # below it float32 loses bits, and a unit its accuracy
