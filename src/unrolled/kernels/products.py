@@ -143,7 +143,7 @@ def float_sums(
         for row in w_rows if ahead else []:
             v.prefetch(v.address(row, element, k), ahead)
         x = [v.load(row, FLOAT, k, v.lanes) for row in x_rows]
-        pairs = itertools.product([weights(row, k, v.lanes) for row in w_rows], x)
+        pairs = itertools.product([widened(row, k, v.lanes) for row in w_rows], x)
         return [v.plus_product(*pair, total) for pair, total in zip(pairs, sums, strict=True)]
 
     def one_by_one(k, sums):
