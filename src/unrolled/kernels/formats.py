@@ -140,7 +140,8 @@ def unpack(packed: Packed, inputs: int) -> Float32[np.ndarray, "outputs {inputs}
         codes = np.concatenate([pairs & 15, pairs >> 4], axis=-1).astype(np.int16)
         a, m = packed.groups[..., :1], packed.groups[..., 1:]
         whole = (codes * a + m).reshape(len(values), 2 * values.shape[1])
-    return whole[:, :inputs].astype(np.float32) * packed.scales[:, None]
+    unpacked: np.ndarray = whole[:, :inputs].astype(np.float32) * packed.scales[:, None]
+    return unpacked
 
 
 def _grouped(

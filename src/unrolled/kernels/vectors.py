@@ -9,7 +9,7 @@ numbers, which it does not see as such, they are named.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, no_type_check
+from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils
@@ -26,11 +26,10 @@ SUMS = 8
 """As many vectors as `Vectors.totals` adds up at once."""
 
 
-@no_type_check
 class Rows:
     """A numba array, cut along its first axis into rows; these are contiguous."""
 
-    def __init__(self, context, builder, array_type, value) -> None:
+    def __init__(self, context: Any, builder: Any, array_type: Any, value: Value) -> None:
         array = context.make_array(array_type)(context, builder, value)
         self.builder = builder
         self.data = builder.bitcast(array.data, INT8.as_pointer())
@@ -44,14 +43,13 @@ class Rows:
         return self.builder.gep(self.data, [offset], source_etype=INT8)
 
 
-@no_type_check
 class Vectors:
     """Emits code on vectors of `lanes` 32-bit numbers, and on shorter ones where told.
 
     A lane for each 32 bits of AVX-512's vectors, else 8: one of AVX2's, two of smaller processors'.
     """
 
-    def __init__(self, context, builder) -> None:
+    def __init__(self, context: Any, builder: Any) -> None:
         self.builder = builder
         machine, _, features = context.codegen().magic_tuple()
         features = features.split(",")
@@ -213,10 +211,10 @@ class Vectors:
         while len(vectors) > 1:
             size = len(vectors) // 2
             chunks = range(0, n, 2 * size)
-            low = [c + vector + i for c in chunks for vector in (0, n) for i in range(size)]
-            high = [place + size for place in low]
+            first = [c + vector + i for c in chunks for vector in (0, n) for i in range(size)]
+            second = [place + size for place in first]
             vectors = [
-                add(self.pick(a, b, low), self.pick(a, b, high))
+                add(self.pick(a, b, first), self.pick(a, b, second))
                 for a, b in zip(vectors[::2], vectors[1::2], strict=True)
             ]
         return vectors[0]
