@@ -177,7 +177,7 @@ def _int4(v: Vectors, w_rows: list, group_rows: list) -> list:
     """As `_int8`: 16 bytes opened into the 32 numbers a q + m of a group."""
     b, half = v.builder, GROUP // 2
     # Hidden, or LLVM would mask and shift the bytes before it widens them, and so widen twice.
-    fifteen, four = (v.same(v.hidden(INT16(n)), half) for n in (15, 4))
+    fifteen, four = (v.same(b.trunc(v.hidden(INT32(n)), INT16), half) for n in (15, 4))
 
     def of(row, groups):
         def weights(k):

@@ -24,6 +24,12 @@ FLOAT, INT8, INT16, INT32, INT64 = (
 Value = Any  # an ir.Value; llvmlite has no types
 SUMS = 8
 """As many vectors as `Vectors.totals` adds up at once."""
+PAIRS = {
+    "+avx512bw": ("llvm.x86.avx512.pmaddw.d.512", 32),
+    "+avx2": ("llvm.x86.avx2.pmadd.wd", 16),
+    "x86_64": ("llvm.x86.sse2.pmadd.wd", 8),
+}
+"""What a target must have: its instruction for products of pairs, of so many numbers at once."""
 
 
 class Rows:
@@ -52,15 +58,9 @@ class Vectors:
     def __init__(self, context: Any, builder: Any) -> None:
         self.builder = builder
         machine, _, features = context.codegen().magic_tuple()
-        features = features.split(",")
-        self.lanes = 16 if "+avx512bw" in features else 8
-        self.pairs = None
-        if "+avx512bw" in features:
-            self.pairs = "llvm.x86.avx512.pmaddw.d.512", 32
-        elif "+avx2" in features:
-            self.pairs = "llvm.x86.avx2.pmadd.wd", 16
-        elif machine.startswith("x86_64"):
-            self.pairs = "llvm.x86.sse2.pmadd.wd", 8
+        has = {machine.split("-")[0], *features.split(",")}
+        self.lanes = 16 if "+avx512bw" in has else 8
+        self.pairs = next((named for need, named in PAIRS.items() if need in has), None)
 
     def places(self, first: Value, count: int, last: Value) -> list[Value]:
         """First, first + 1, …, and last - 1 in place of what is beyond it."""
@@ -133,8 +133,8 @@ class Vectors:
         return self.pick(one, one, [0] * count)
 
     def hidden(self, number: Value) -> Value:
-        """A number whose value LLVM can't know: it went through no instructions at all."""
-        kind = ir.FunctionType(number.type, [number.type])
+        """A 32-bit number whose value LLVM can't know: it went through no instructions at all."""
+        kind = ir.FunctionType(INT32, [INT32])
         return self.builder.asm(kind, "", "=r,0", [number], side_effect=False)
 
     def fence(self) -> None:
@@ -171,7 +171,8 @@ class Vectors:
     def plus_products(self, a: Value, b: Value, c: Value) -> Value:
         """32-bit c plus the products of 16-bit a and b, two to a lane; which two is not said.
 
-        By the processor's own instruction for pairs of neighbours, or on any other by halves.
+        By the processor's own instruction for pairs of neighbours (with VNNI, LLVM makes it one
+        with the sum: vpdpwssd), or on any other by halves.
         """
         builder, wide = self.builder, c.type
         if self.pairs:
