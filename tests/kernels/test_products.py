@@ -40,15 +40,15 @@ def product(packed: Packed, x: np.ndarray, cuts: tuple[int, ...] = ()) -> np.nda
 
 def whole_activations(x: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]:
     """Xq and the step of each input, one number after the other."""
-    levels = min(32767, (2**31 - 1) // (256 * largest))
+    levels = min(32767, (2**31 - 1) // (512 * largest))
     xq, steps = np.zeros(x.shape, np.int64), np.zeros(x.shape, np.float32)
     for row in range(len(x)):
-        for first in range(0, x.shape[1], 256):
-            span = x[row, first : first + 256]
+        for first in range(0, x.shape[1], 512):
+            span = x[row, first : first + 512]
             most = np.abs(span).max()
             if most >= 2.0**-100:
-                steps[row, first : first + 256] = most / np.float32(levels)
-                xq[row, first : first + 256] = np.rint(span * (np.float32(levels) / most))
+                steps[row, first : first + 512] = most / np.float32(levels)
+                xq[row, first : first + 512] = np.rint(span * (np.float32(levels) / most))
     return xq, steps
 
 
@@ -66,8 +66,8 @@ def reference(packed: Packed, x: np.ndarray) -> np.ndarray:
     xq, steps = whole_activations(x, 127 if packed.format == "int8" else 1023)
     q = whole_weights(packed, x.shape[1])
     total = np.zeros((len(x), len(q)), np.float32)
-    for first in range(0, x.shape[1], 256):
-        span = slice(first, first + 256)
+    for first in range(0, x.shape[1], 512):
+        span = slice(first, first + 512)
         whole = xq[:, span] @ q[:, span].T
         assert (np.abs(whole) < 2**31).all()
         total += whole.astype(np.float32) * steps[:, first : first + 1]
@@ -95,7 +95,7 @@ def check(format: str, x: np.ndarray, weight: np.ndarray) -> None:
         wide = unpack(packed, inputs).astype(np.float64)
         exact, size = x.astype(np.float64) @ wide.T, np.abs(x) @ np.abs(wide).T
         bound = steps.astype(np.float64) / 2 @ np.abs(wide).T
-        assert (np.abs(y - exact) <= 1.01 * bound + (inputs / 256 + 8) * HALF * size).all()
+        assert (np.abs(y - exact) <= 1.01 * bound + (inputs / 512 + 8) * HALF * size).all()
     else:
         wide = unpack(packed, inputs).astype(np.float64)
         exact, size = x.astype(np.float64) @ wide.T, np.abs(x) @ np.abs(wide).T
@@ -106,7 +106,7 @@ def check(format: str, x: np.ndarray, weight: np.ndarray) -> None:
 @given(
     st.integers(1, 64),
     st.integers(1, 70),
-    st.one_of(st.integers(1, 80), st.integers(240, 300), st.integers(500, 777)),
+    st.one_of(st.integers(1, 80), st.integers(500, 555), st.integers(1000, 1111)),
     st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=60)
@@ -117,11 +117,11 @@ def test_any_shape_agrees_with_the_reference(format, rows, outputs, inputs, seed
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_number_of_rows_to_64_agrees_with_the_reference(format):
     for rows in range(1, 65):
-        check(format, *draw(np.random.default_rng(rows), rows, 11, 293))
+        check(format, *draw(np.random.default_rng(rows), rows, 11, 593))
 
 
 @pytest.mark.parametrize("format", ["int8", "int4"])
-@pytest.mark.parametrize("inputs", [256, 512, 200])
+@pytest.mark.parametrize("inputs", [512, 1024, 200])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_largest_whole_numbers_do_not_overflow(format, inputs, sign):
     if format == "int8":
@@ -140,7 +140,7 @@ def test_the_largest_whole_numbers_do_not_overflow(format, inputs, sign):
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_row_is_the_same_bits_in_any_batch_and_for_any_division_of_outputs(format):
     rng = np.random.default_rng(3)
-    x, weight = draw(rng, 17, 61, 333)
+    x, weight = draw(rng, 17, 61, 653)
     packed = pack(weight, format)
     alone = np.concatenate([product(packed, row[None]) for row in x])
     for rows in range(2, 18):
@@ -244,7 +244,7 @@ print(*multiply.inspect_asm().values())
 RUN = """
 import numpy as np, test_products as t
 for format in {formats}:
-    for rows, outputs, inputs in [(7, 6, 300), (2, 5, 601)]:
+    for rows, outputs, inputs in [(7, 6, 300), (2, 5, 1101)]:
         x, weight = t.draw(np.random.default_rng(rows), rows, outputs, inputs)
         t.check(format, x, weight)
         packed = t.pack(weight, format)

@@ -1,7 +1,8 @@
 """What whole numbers stand for a row of activations in a product with whole-numbered weights?
 
-Round to nearest at a step for each row and span of inputs, as large as the span's largest number
-needs (the usual dynamic, symmetric scheme: Dettmers et al. 2022, section 2), but to 14 or 16 bits.
+Round to nearest at a step for each row and span of inputs, as large as the largest number of the
+span needs (the usual dynamic, symmetric scheme: Dettmers et al. 2022, section 2), but to 16 bits
+for int8 and 13 for int4, which are as many as sums over a span leave room for.
 """
 
 from __future__ import annotations

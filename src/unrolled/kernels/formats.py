@@ -30,7 +30,7 @@ from unrolled.errors import BadInput
 FORMATS = ("float32", "bfloat16", "int8", "int4")
 GROUP = 32
 """Inputs that share one (a, m) in int4; the integer formats pad the inputs to a multiple of it."""
-SPAN = 256
+SPAN = 512
 """Inputs of an activation row that share one step (see `products.quantise`)."""
 LARGEST = {"int8": 127, "int4": 1023}
 """No whole-numbered weight, q or a q + m, is beyond this."""
