@@ -23,12 +23,20 @@ from unrolled.kernels.products import multiply, quantise
 HALF = 2.0**-24  # of the last bit of float32
 
 
+def apart(array: np.ndarray) -> np.ndarray:
+    """The same numbers, in rows that lie apart. So all tests are of one type, compiled once."""
+    wide = np.full((len(array), array.shape[1] + 5), 77, array.dtype)
+    wide[:, 2:-3] = array
+    return wide[:, 2:-3]
+
+
 def product(packed: Packed, x: np.ndarray, cuts: tuple[int, ...] = ()) -> np.ndarray:
     """X Ŵᵀ by the kernels, the outputs divided at `cuts`; every buffer wider than it need be."""
     rows, inputs = x.shape
     outputs = len(packed.values)
-    xq = np.full((rows, padded(inputs) + 5), 77, np.int16)[:, 2:-3]
-    steps = np.full((rows, spans(inputs) + 3), np.nan, np.float32)[:, 1:-2]
+    x = apart(x)
+    xq = apart(np.full((rows, padded(inputs)), 77, np.int16))
+    steps = apart(np.full((rows, spans(inputs)), np.nan, np.float32))
     out = np.full((rows, outputs + 4), np.nan, np.float32)
     quantise(packed, x, xq, steps)
     for first, last in itertools.pairwise((0, *cuts, outputs)):
@@ -153,8 +161,8 @@ def test_a_row_is_the_same_bits_in_any_batch_and_for_any_division_of_outputs(for
 def test_outputs_of_another_thread_are_left_alone(format):
     x, weight = draw(np.random.default_rng(4), 6, 20, 64)
     packed = pack(weight, format)
-    xq, steps = np.zeros((6, 64), np.int16), np.zeros((6, 1), np.float32)
-    out = np.full((6, 20), np.nan, np.float32)
+    xq, steps = apart(np.zeros((6, 64), np.int16)), apart(np.zeros((6, 1), np.float32))
+    x, out = apart(x), apart(np.full((6, 20), np.nan, np.float32))
     quantise(packed, x, xq, steps)
     multiply(packed, x, xq, steps, out, 7, 8)
     multiply(packed, x, xq, steps, out, 9, 9)
@@ -182,11 +190,32 @@ def test_no_rows_no_outputs_and_no_inputs_are_no_trouble(format):
     assert (y == 0).all()
 
 
+@pytest.mark.parametrize("format", ["float32", "int8", "int4"])
+def test_arrays_that_do_not_fit_are_refused(format):
+    """What is compiled checks no index: it would read and write what belongs to others."""
+    packed = pack(np.ones((9, 70)), format)
+
+    def call(rows=3, inputs=70, last=9, out=(3, 9), xq=(3, 96), steps=(3, 1), first=0):
+        x, small = (apart(np.ones(shape, np.float32)) for shape in ((rows, inputs), steps))
+        room, answer = apart(np.zeros(xq, np.int16)), apart(np.zeros(out, np.float32))
+        quantise(packed, x, room, small)
+        multiply(packed, x, room, small, answer, first, last)
+
+    call()
+    bad = [{"inputs": 64}, {"inputs": 97}, {"last": 10}, {"first": -1}, {"first": 9, "last": 8}]
+    bad += [{"out": (2, 9)}, {"out": (3, 8)}]
+    if format != "float32":
+        bad += [{"xq": (2, 96)}, {"xq": (3, 70)}, {"steps": (2, 1)}, {"steps": (3, 0)}]
+    for words in bad:
+        with pytest.raises(ValueError, match=r"must be as wide|not room enough|not so many"):
+            call(**words)
+
+
 def test_rows_that_are_not_contiguous_are_refused():
     packed = pack(np.ones((3, 8)), "float32")
-    x = np.ones((2, 16), np.float32)[:, ::2]
+    x, xq, steps = np.ones((2, 16), np.float32), np.zeros((2, 32), np.int16), np.ones((2, 1))
     with pytest.raises(ValueError, match="contiguous"):
-        product(packed, x)
+        multiply(packed, x[:, ::2], apart(xq), apart(steps.astype(np.float32)), apart(x), 0, 3)
 
 
 AVX2 = "+avx,+avx2,+fma,+bmi,+bmi2,+f16c,+sse4.1,+sse4.2,+ssse3,+popcnt"

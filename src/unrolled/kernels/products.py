@@ -40,7 +40,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from unrolled.kernels.activations import FORMAT_OF, contiguous, padded_width, quantise
+from unrolled.kernels.activations import FORMAT_OF, contiguous, fit, padded_width, quantise
 from unrolled.kernels.formats import GROUP, LEVELS, SPAN
 from unrolled.kernels.vectors import FLOAT, INT8, INT16, INT32, INT64, SUMS, Rows, Vectors
 
@@ -56,11 +56,17 @@ def multiply(packed, x, xq, steps, out, first, last) -> None:
     """out[:, first:last] = X Ŵᵀ, for these outputs alone: the rest is another thread's.
 
     Shapes: x [rows, inputs], xq and steps as `quantise` made them (unused by float formats), out
-    float32 [rows, outputs]; rows contiguous. Raises ValueError for rows that are not.
+    float32 [rows, outputs], or larger; rows contiguous.
+
+    Raises ValueError for shapes that don't fit, outputs that are not there, and rows that are not
+    contiguous.
     """
-    if not (contiguous(x) and contiguous(xq) and contiguous(out) and contiguous(packed.values)):
-        raise ValueError("rows of activations, weights and products must be contiguous")
+    fit(packed, x, xq, steps)
     rows = x.shape[0]
+    if len(out) < rows or not 0 <= first <= last <= min(out.shape[1], len(packed.values)):
+        raise ValueError("there are not so many rows or outputs")
+    if not contiguous(out):
+        raise ValueError("rows of products must be contiguous")
     block = max(SUMS, last - first)
     if rows > 4:
         block = max(SUMS, _BLOCK_BYTES // max(1, packed.values.strides[0]) // SUMS * SUMS)
