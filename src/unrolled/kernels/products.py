@@ -114,16 +114,12 @@ def _tile(rows: int) -> Any:
 
             if format in LEVELS:
                 w_rows = [values.row(i) for i in o]
-                if format == "int8":
-                    weights, together, bits = _int8(v, w_rows), outputs, 8
-                else:  # all outputs opened at once would take more registers than there are
-                    weights, together, bits = _int4(v, w_rows, [groups.row(i) for i in o]), 1, 4
                 x_rows, step_rows = [xq.row(i) for i in r], [steps.row(i) for i in r]
-
-                def ask_group(k):
-                    ask(builder.udiv(k, INT64(8 // bits)), GROUP * bits // 8)
-
-                sums = _whole_sums(v, weights, together, ask_group, x_rows, step_rows, x.width)
+                if format == "int8":
+                    weights, together = _int8(v, w_rows, ask), outputs
+                else:  # all outputs opened at once would take more registers than there are
+                    weights, together = _int4(v, w_rows, [groups.row(i) for i in o]), 1
+                sums = _whole_sums(v, weights, together, x_rows, step_rows, x.width)
                 units = [v.load(scales.row(i), FLOAT, INT64(0)) for i in o]
                 sums = builder.fmul(sums, v.vector([unit for unit in units for _ in r]))
             else:
@@ -133,8 +129,9 @@ def _tile(rows: int) -> Any:
             return INT64(outputs)
 
         format = FORMAT_OF[packed.types[0].dtype]
-        # For 8 of int4 there are not enough registers for the addresses.
-        outputs = 4 if rows == 1 and format == "int4" else SUMS // rows
+        outputs = SUMS // rows
+        if format == "int4" and rows < 4:
+            outputs //= 2  # there are not registers enough for the addresses of more
         return types.int64(packed, x, xq, steps, out, row, output, last), generate
 
     return intrinsic(tile)
@@ -179,11 +176,13 @@ def float_sums(
 
 
 @no_type_check
-def _int8(v: Vectors, w_rows: list) -> list:
+def _int8(v: Vectors, w_rows: list, ask: Any) -> list:
     """For each output, what gives the weights of inputs k to k + GROUP as 16-bit numbers."""
 
     def of(row):
         def weights(k):
+            if row is w_rows[0]:
+                ask(k, GROUP)
             return v.builder.sext(v.load(row, INT8, k, GROUP), ir.VectorType(INT16, GROUP))
 
         return weights
@@ -193,7 +192,10 @@ def _int8(v: Vectors, w_rows: list) -> list:
 
 @no_type_check
 def _int4(v: Vectors, w_rows: list, group_rows: list) -> list:
-    """As `_int8`: 16 bytes opened into the 32 numbers a q + m of a group."""
+    """As `_int8`: 16 bytes opened into the 32 numbers a q + m of a group.
+
+    It doesn't prefetch: that takes registers, and opening takes longer than the bytes take to come.
+    """
     b, half = v.builder, GROUP // 2
     # Hidden, or LLVM would mask and shift the bytes before it widens them, and so widen twice.
     fifteen, four = (v.same(b.trunc(v.hidden(INT32(n)), INT16), half) for n in (15, 4))
@@ -213,7 +215,7 @@ def _int4(v: Vectors, w_rows: list, group_rows: list) -> list:
 
 @no_type_check
 def _whole_sums(
-    v: Vectors, weights: list, together: int, ask: Any, x_rows: list, step_rows: list, inputs: Any
+    v: Vectors, weights: list, together: int, x_rows: list, step_rows: list, inputs: Any
 ) -> Any:
     """Σ_s step_s float32(Σ_(i in s) q_i xq_i), as `float_sums`; so many outputs opened at once."""
     b, size, rows = v.builder, 2 * v.lanes, len(x_rows)
@@ -221,7 +223,6 @@ def _whole_sums(
 
     def by_groups(k, sums):
         sums = list(sums)
-        ask(k)
         for first in range(0, len(weights), together):
             w = [of(k) for of in weights[first : first + together]]
             for at in range(0, GROUP, size):
