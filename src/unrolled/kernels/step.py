@@ -1,0 +1,310 @@
+"""How is one token more decoded? All of a decoder, for all rows, in one call.
+
+    x = embedding                                       a row of x for each row of the batch
+    a layer:   h = norm(x)    q, k, v = W_qkv h    q, k turned    K[slot], V[slot] = k, v
+               x += W_out attend(q, K, V)
+               h = norm(x)    x += W_down act(W_up h)
+    logits = W_head norm(x)                             for the rows that are asked for
+
+(Vaswani et al. 2017; Llama's form of it: Touvron et al. 2023, section 2.2.) Some threads do it
+together: norms, attention and whatever sees a whole row are shared out by rows, products by
+outputs, with a barrier between. A step with few rows is bound by reading each weight once; the rest
+is arranged so as not to be seen beside it. Every sum's order is fixed by its own row, so a row has
+the same bits in any batch and with any number of threads.
+
+A prompt goes through the same function, its positions as rows that see one table to different
+lengths.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import carray, types
+from numba.extending import intrinsic
+
+from unrolled.kernels.compiling import compiled, kept, sources
+from unrolled.kernels.formats import Packed
+from unrolled.kernels.heads import attend, dot, exponential
+from unrolled.kernels.products import multiply, quantise
+from unrolled.kernels.team import meet, share
+
+QKV, OUT, UP, DOWN = range(4)
+"""The matrices of a layer, in the order in which `Model.places` has them; the head stands last."""
+LINE = 16
+"""Outputs that one thread makes at least: their float32 fill a line of the processor's cache."""
+
+
+class Model(NamedTuple):
+    """A decoder as the step reads it. Matrices stay where they are: only their addresses are here,
+    so that one compiled function serves any number of layers."""
+
+    like: Packed
+    """Empty, but of the types of all the matrices."""
+    places: np.ndarray
+    """int64 [4 · layers + 1, 6]: address of values, outputs, columns, addresses of scales and of
+    groups, groups of an output."""
+    norms: np.ndarray
+    """float32 [2 · layers + 1, 2, hidden]: weight and bias of each norm, in the order of use."""
+    biases: np.ndarray
+    """float32 [layers, all outputs of a layer's four matrices], or [layers, 0] without biases."""
+    cos: np.ndarray
+    """float32 [positions, head size / 2], or [0, …] where positions are in the embeddings."""
+    sin: np.ndarray
+    ones: np.ndarray
+    """float32 [the longer of hidden size and positions]: a sum is a product with ones."""
+    heads: int
+    kv_heads: int
+    head_size: int
+    eps: np.float32
+    centred: bool
+    """LayerNorm, not RMSNorm."""
+    gated: bool
+    """SwiGLU, not GELU."""
+
+
+class Rows(NamedTuple):
+    """Where each row of a step stands."""
+
+    keys: np.ndarray
+    """float32 [layers, slots, kv heads · head size]; `values` likewise."""
+    values: np.ndarray
+    table: np.ndarray
+    """int32 [sequences, positions]: the slots of each sequence's tokens."""
+    owner: np.ndarray
+    """int32 [rows]: which sequence of the table a row belongs to."""
+    lengths: np.ndarray
+    """int32 [rows]: how much of its sequence a row sees, itself included."""
+    wanted: np.ndarray
+    """int32: the rows whose logits are asked for."""
+
+
+class Work(NamedTuple):
+    """Room for what a step makes on its way."""
+
+    x: np.ndarray
+    """float32 [rows, hidden]: the embeddings come in here."""
+    h: np.ndarray
+    qkv: np.ndarray
+    inner: np.ndarray
+    """float32 [rows, outputs of W_up]."""
+    active: np.ndarray
+    """float32 [rows, inputs of W_down]."""
+    narrow: np.ndarray
+    """int16: h as the integer formats take it, and the steps of its spans (`products.quantise`)."""
+    steps: np.ndarray
+    narrow_active: np.ndarray
+    steps_active: np.ndarray
+    scores: np.ndarray
+    """float32 [threads, positions]."""
+    logits: np.ndarray
+    """float32 [wanted, vocab]."""
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _pointer(typing: Any, address: Any, like: Any) -> Any:
+    """The address as a pointer to numbers of the array's type."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(like.dtype)(types.int64, like), generate
+
+
+@compiled
+def _matrix(model, number):  # type: ignore[no-untyped-def]
+    """A matrix of the model; its bias is apart."""
+    place, like = model.places[number], model.like
+    values = carray(_pointer(place[0], like.values), (place[1], place[2]))
+    scales = carray(_pointer(place[3], like.scales), (place[1],))
+    groups = carray(_pointer(place[4], like.groups), (place[1], place[5], 2))
+    return Packed(values, scales, groups)
+
+
+@compiled
+def _normed(model, which, x, out):  # type: ignore[no-untyped-def]
+    """x / √(mean x² + ε) · weight, or LayerNorm, which takes the mean off first, + bias."""
+    size = x.shape[0]
+    weight, bias = model.norms[which, 0], model.norms[which, 1]
+    count = np.float32(size)
+    mean = np.float32(0.0)
+    if model.centred:
+        mean = dot(x, 0, model.ones, 0, size) / count
+    for i in range(size):
+        out[i] = x[i] - mean
+    scale = np.float32(1.0) / np.sqrt(dot(out, 0, out, 0, size) / count + model.eps)
+    for i in range(size):
+        out[i] = out[i] * scale * weight[i] + bias[i]
+
+
+@compiled
+def _turn(values, at, half, cos, sin):  # type: ignore[no-untyped-def]
+    """Rotate dimension i with i + half (Su et al. 2021, equation 34)."""
+    for i in range(half):
+        first, second = values[at + i], values[at + half + i]
+        values[at + i] = first * cos[i] - second * sin[i]
+        values[at + half + i] = second * cos[i] + first * sin[i]
+
+
+@compiled
+def _store(model, rows, layer, qkv, first, last):  # type: ignore[no-untyped-def]
+    """Turn the queries and keys among outputs first…last, and put keys and values in their slots."""
+    size = model.head_size
+    half = model.cos.shape[1]
+    turning = (model.heads + model.kv_heads) * size if model.cos.shape[0] else 0
+    kv = model.kv_heads * size
+    start = model.heads * size
+    for r in range(qkv.shape[0]):
+        position = rows.lengths[r] - 1
+        slot = rows.table[rows.owner[r], position]
+        row = qkv[r]
+        for at in range(first, min(last, turning), size):
+            _turn(row, at, half, model.cos[position], model.sin[position])
+        for i in range(max(first, start), min(last, start + kv)):
+            rows.keys[layer, slot, i - start] = row[i]
+        for i in range(max(first, start + kv), last):
+            rows.values[layer, slot, i - start - kv] = row[i]
+
+
+_CUBIC = np.float32(0.044715)
+_TWICE = np.float32(-2.0 * np.sqrt(2.0 / np.pi))
+_ONE = np.float32(1.0)
+
+
+@compiled
+def _activate(model, inner, active, first, last):  # type: ignore[no-untyped-def]
+    """silu(gate) · up, or gelu's tanh form: x (1 + tanh z) / 2 = x / (1 + e^-2z)."""
+    width = active.shape[1]
+    for r in range(active.shape[0]):
+        source, target = inner[r], active[r]
+        if model.gated:
+            for i in range(first, last):
+                gate = source[i]
+                target[i] = gate / (_ONE + exponential(-gate)) * source[width + i]
+        else:
+            for i in range(first, last):
+                x = source[i]
+                z = _TWICE * (x + _CUBIC * x * x * x)
+                target[i] = x / (_ONE + exponential(z))
+
+
+@compiled
+def _product(model, layer, which, offset, x, narrow, steps, out, first, last, add):  # type: ignore[no-untyped-def]  # noqa: E501
+    """Outputs first…last of one of a layer's matrices, their biases (from `offset` on) added."""
+    multiply(_matrix(model, 4 * layer + which), x, narrow, steps, out, first, last)
+    if model.biases.shape[1]:
+        bias = model.biases[layer, offset:]
+        for r in range(out.shape[0]):
+            for i in range(first, last):
+                out[r, i] += bias[i]
+    if add.shape[0]:
+        for r in range(out.shape[0]):
+            for i in range(first, last):
+                add[r, i] += out[r, i]
+
+
+@compiled
+def _heard(model, rows, work, layer, thread, threads):  # type: ignore[no-untyped-def]
+    """This thread's share of attention: pairs of a key head and a row, the rows side by side."""
+    count, size = work.x.shape[0], model.head_size
+    group = model.heads // model.kv_heads
+    first, last = share(model.kv_heads * count, 1, thread, threads)
+    for pair in range(first, last):
+        head, r = pair // count, pair % count
+        start = head * group * size
+        attend(
+            work.qkv[r], start, rows.keys, rows.values, layer, head, size, group, rows.table,
+            rows.owner[r], rows.lengths[r], work.scores[thread], model.ones, work.h[r], start,
+        )  # fmt: skip
+
+
+@compiled
+def _layer(model, rows, work, layer, barrier, due, thread, threads):  # type: ignore[no-untyped-def]
+    """One layer; returns how many arrivals the barrier has seen by then."""
+    count = work.x.shape[0]
+    hidden, mlp, size = work.x.shape[1], work.active.shape[1], model.head_size
+    wide = work.qkv.shape[1]
+    from_, to = share(count, 1, thread, threads)
+    for r in range(from_, to):
+        _normed(model, 2 * layer, work.x[r], work.h[r])
+    quantise(model.like, work.h[from_:to], work.narrow[from_:to], work.steps[from_:to])
+    due += threads
+    meet(barrier, due)
+    first, last = share(wide, size, thread, threads)
+    nothing = work.x[:0]
+    _product(model, layer, QKV, 0, work.h, work.narrow, work.steps, work.qkv, first, last, nothing)
+    _store(model, rows, layer, work.qkv, first, last)
+    due += threads
+    meet(barrier, due)
+    _heard(model, rows, work, layer, thread, threads)
+    due += threads
+    meet(barrier, due)
+    quantise(model.like, work.h[from_:to], work.narrow[from_:to], work.steps[from_:to])
+    due += threads
+    meet(barrier, due)
+    first, last = share(hidden, LINE, thread, threads)
+    _product(
+        model, layer, OUT, wide, work.h, work.narrow, work.steps, work.qkv, first, last, work.x
+    )
+    due += threads
+    meet(barrier, due)
+    for r in range(from_, to):
+        _normed(model, 2 * layer + 1, work.x[r], work.h[r])
+    quantise(model.like, work.h[from_:to], work.narrow[from_:to], work.steps[from_:to])
+    due += threads
+    meet(barrier, due)
+    bias = wide + hidden
+    up_first, up_last = share(mlp, LINE, thread, threads)
+    for at in range(0, work.inner.shape[1], mlp):
+        _product(
+            model, layer, UP, bias, work.h, work.narrow, work.steps, work.inner,
+            at + up_first, at + up_last, nothing,
+        )  # fmt: skip
+    _activate(model, work.inner, work.active, up_first, up_last)
+    due += threads
+    meet(barrier, due)
+    quantise(
+        model.like, work.active[from_:to], work.narrow_active[from_:to], work.steps_active[from_:to]
+    )
+    due += threads
+    meet(barrier, due)
+    bias += work.inner.shape[1]
+    _product(
+        model, layer, DOWN, bias, work.active, work.narrow_active, work.steps_active,
+        work.qkv, first, last, work.x,
+    )  # fmt: skip
+    due += threads
+    meet(barrier, due)
+    return due
+
+
+def _made(fingerprint: str) -> Any:
+    """The step; that it closes over `fingerprint` tells numba when another file has changed."""
+
+    def step(model, rows, work, barrier, thread, threads):  # type: ignore[no-untyped-def]
+        fingerprint  # noqa: B018
+        due, last = 0, (model.places.shape[0] - 1) // 4
+        for layer in range(last):
+            due = _layer(model, rows, work, layer, barrier, due, thread, threads)
+        wanted = rows.wanted.shape[0]
+        from_, to = share(wanted, 1, thread, threads)
+        for w in range(from_, to):
+            _normed(model, 2 * last, work.x[rows.wanted[w]], work.h[w])
+        quantise(model.like, work.h[from_:to], work.narrow[from_:to], work.steps[from_:to])
+        due += threads
+        meet(barrier, due)
+        first, end = share(work.logits.shape[1], LINE, thread, threads)
+        multiply(
+            _matrix(model, 4 * last), work.h[:wanted], work.narrow[:wanted], work.steps[:wanted],
+            work.logits, first, end,
+        )  # fmt: skip
+        due += threads
+        meet(barrier, due)
+
+    return kept(step)
+
+
+step = _made(sources())
+"""step(model, rows, work, barrier, thread, threads): one thread's part; the stream `work.x` is used
+up, keys and values of each row are in its slot, and `work.logits` is filled when all have done."""
