@@ -1,0 +1,168 @@
+"""In how few bits can a matrix of weights be kept, and how far off is it then?
+
+A matrix W [outputs, inputs] is kept as the arrays of a `Packed`, which stand for a matrix Ŵ near W:
+
+    float32     Ŵ = W
+    bfloat16    Ŵ = W rounded to 8 significant bits
+    int8        Ŵ = c q           c a unit for each output, q whole, |q| ≤ 127
+    int4        Ŵ = c (a q + m)   a, m whole for each output and group of 32 inputs, q in 0…15
+
+so that in both integer formats a row of Ŵ is a whole-numbered row times one unit, and a product
+with whole-numbered activations is exact until its last step (`products`). One byte of int4 holds
+two inputs of a group, 16 apart: a vector of 16 bytes then opens into two of consecutive inputs.
+
+    byte k of a group     bits 0–3: q of input k     bits 4–7: q of input 16 + k      (k = 0…15)
+
+The schemes are the usual ones (symmetric by channel; asymmetric by group, as llama.cpp's Q4_1), but
+for int4's inner scales: whole multiples of one unit, as in double quantisation (Dettmers et al.
+2023, section 3).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32, Integer
+
+from unrolled.errors import BadInput
+
+FORMATS = ("float32", "bfloat16", "int8", "int4")
+GROUP = 32
+"""Inputs that share one (a, m) in int4; the integer formats pad the inputs to a multiple of it."""
+SPAN = 256
+"""Inputs of an activation row that share one step (see `products.quantise`)."""
+LARGEST = {"int8": 127, "int4": 1023}
+"""No whole-numbered weight, q or a q + m, is beyond this."""
+LEVELS = {name: min(2**15 - 1, (2**31 - 1) // (SPAN * most)) for name, most in LARGEST.items()}
+"""Nor a whole-numbered activation beyond this, so that sums over a span fit 32 bits."""
+
+_CODES = 15  # the largest q of int4
+_SMALLEST_UNIT = np.float32(2.0**-126)  # below it float32 loses bits, and a unit its accuracy
+_LARGEST_WEIGHT = 2.0**127
+_BLOCK = 1 << 20  # weights packed at a time, so that float64 copies stay small
+
+
+class Packed(NamedTuple):
+    """A matrix in one of the formats; arrays only, so that numba takes it as it is."""
+
+    values: np.ndarray
+    """float32 [o, i] | uint16 (bfloat16) [o, i] | int8 [o, padded] | uint8 [o, padded / 2]."""
+    scales: Float32[np.ndarray, " _outputs"]
+    """The integer formats' unit c of each output; empty otherwise."""
+    groups: Integer[np.ndarray, "_outputs _groups 2"]
+    """int16; int4's (a, m) of each output and group; [0, 0, 2] otherwise."""
+
+    @property
+    def format(self) -> str:
+        """Which of `FORMATS` this is."""
+        return {"f4": "float32", "u2": "bfloat16", "i1": "int8", "u1": "int4"}[
+            self.values.dtype.str[1:]
+        ]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that a product has to read."""
+        return self.values.nbytes + self.scales.nbytes + self.groups.nbytes
+
+
+def padded(inputs: int) -> int:
+    """Inputs rounded up to whole groups: the width of int8's values, and of activations for it."""
+    return -(-inputs // GROUP) * GROUP
+
+
+def spans(inputs: int) -> int:
+    """How many steps a quantised row of activations has."""
+    return -(-inputs // SPAN)
+
+
+def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
+    """W in `format`. With Ŵ what `unpack` makes of it, up to float32's own rounding of Ŵ:
+
+    float32: Ŵ = W.  bfloat16: |W - Ŵ| ≤ 2⁻⁹ |W| (or 2⁻¹³⁴), half of the last of 8 bits.
+
+    int8: |W - Ŵ| ≤ c / 2 with c = max |W_o| / 127 (at least 2⁻¹²⁶, here and below): q is the
+    nearest whole number to W / c, and that is nowhere beyond 127.
+
+    int4: |W - Ŵ| ≤ c max(a / 2, 8) with c = max |W_o| / 1015, where a exceeds R / 15 by less than
+    1, R = (highest - lowest of the group) / c; so about R / 30 units. For: a is R / 15 rounded up
+    or down (at least 1), whichever leaves the smaller sum of squares, and m puts the 16 points
+    a q + m in the middle of the group, within 1/2. Rounded up, they reach over the group, but for
+    that 1/2, so that the nearest point is within a / 2. Rounded down, R < 15 a + 15, so a weight is
+    beyond the last point by at most 15 / 2 + 1/2, or within a / 2 of one. Points reach
+    beyond the weights by at most the same 8 units, so |a q + m| ≤ 1015 + 8.
+
+    Raises BadInput for an unknown format, and weights that are not numbers below 2¹²⁷.
+    """
+    _check(format)
+    if not np.abs(weight).max(initial=0.0) < _LARGEST_WEIGHT:
+        raise BadInput("weights must be finite and below 2^127 to be packed; some are not")
+    weight = np.ascontiguousarray(weight, dtype=np.float32)
+    outputs, inputs = weight.shape
+    none, no_groups = np.empty(0, np.float32), np.empty((0, 0, 2), np.int16)
+    if format == "float32":
+        return Packed(weight, none, no_groups)
+    if format == "bfloat16":
+        bits = weight.view(np.uint32)
+        return Packed(((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16), none, no_groups)
+    width = padded(inputs)
+    largest = LARGEST["int8"] if format == "int8" else LARGEST["int4"] - 8
+    scales = np.maximum(
+        np.abs(weight).max(axis=1, initial=0.0) / np.float32(largest), _SMALLEST_UNIT
+    )
+    values = np.empty((outputs, width if format == "int8" else width // 2), np.int8)
+    groups = np.empty((outputs, width // GROUP, 2), np.int16) if format == "int4" else no_groups
+    rows = max(1, _BLOCK // max(1, width))
+    for first in range(0, outputs, rows):
+        block = slice(first, first + rows)
+        units = weight[block] / scales[block, None].astype(np.float64)
+        if format == "int8":
+            values[block] = np.rint(np.pad(units, ((0, 0), (0, width - inputs))))
+        elif width:
+            # More of the last weight: zeros would stretch the range of the last group.
+            units = np.pad(units, ((0, 0), (0, width - inputs)), mode="edge")
+            codes, groups[block] = _grouped(units.reshape(len(units), -1, GROUP))
+            low, high = codes[..., : GROUP // 2], codes[..., GROUP // 2 :]
+            values[block] = (low | high << 4).view(np.int8).reshape(len(units), -1)
+    return Packed(values if format == "int8" else values.view(np.uint8), scales, groups)
+
+
+def unpack(packed: Packed, inputs: int) -> Float32[np.ndarray, "outputs {inputs}"]:
+    """Ŵ, the matrix of `inputs` columns that `packed` stands for."""
+    values = packed.values
+    if packed.format == "float32":
+        return values
+    if packed.format == "bfloat16":
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    whole = values
+    if packed.format == "int4":
+        pairs = values.reshape(len(values), -1, GROUP // 2)
+        codes = np.concatenate([pairs & 15, pairs >> 4], axis=-1).astype(np.int16)
+        a, m = packed.groups[..., :1], packed.groups[..., 1:]
+        whole = (codes * a + m).reshape(len(values), -1)
+    return whole[:, :inputs].astype(np.float32) * packed.scales[:, None]
+
+
+def _grouped(
+    units: Float[np.ndarray, "rows groups 32"],
+) -> tuple[Integer[np.ndarray, "rows groups 32"], Integer[np.ndarray, "rows groups 2"]]:
+    """Q (uint8) and (a, m) (int16) of each group of weights, given in units of their rows."""
+    lowest, highest = units.min(axis=-1), units.max(axis=-1)
+
+    def points(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        m = np.rint((lowest + highest - _CODES * a) / 2)
+        q = np.clip(np.rint((units - m[..., None]) / a[..., None]), 0, _CODES)
+        error = np.square(q * a[..., None] + m[..., None] - units).sum(axis=-1)
+        return q.astype(np.uint8), np.stack([a, m], axis=-1).astype(np.int16), error
+
+    step = (highest - lowest) / _CODES
+    up, down = points(np.maximum(1, np.ceil(step))), points(np.maximum(1, np.floor(step)))
+    better = (down[2] < up[2])[..., None]
+    return np.where(better, down[0], up[0]), np.where(better, down[1], up[1])
+
+
+def _check(format: str) -> None:
+    if format not in FORMATS:
+        raise BadInput(
+            f"unknown format {format!r} of weights: expected one of {', '.join(FORMATS)}"
+        )

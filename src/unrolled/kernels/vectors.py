@@ -1,0 +1,183 @@
+"""How are loops over vectors written where numba has only numbers? As LLVM code, built in Python.
+
+`Vectors` emits what a kernel is made of: loops that carry values in registers, loads and stores of a
+few neighbours at once, products and sums of them. Nothing here names an instruction of a processor;
+LLVM chooses them for the target that numba compiles for, so one text serves all instruction sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, no_type_check
+
+from llvmlite import ir
+from numba.core import cgutils
+
+FLOAT, INT8, INT16, INT32, INT64 = (
+    ir.FloatType(),
+    ir.IntType(8),
+    ir.IntType(16),
+    ir.IntType(32),
+    ir.IntType(64),
+)
+Value = Any  # an ir.Value; llvmlite has no types
+SUMS = 8
+"""How many vectors `Vectors.totals` adds up."""
+
+
+@no_type_check
+class Rows:
+    """A numba array, cut along its first axis into rows; these are contiguous."""
+
+    def __init__(self, context, builder, array_type, value) -> None:
+        array = context.make_array(array_type)(context, builder, value)
+        self.builder = builder
+        self.data = builder.bitcast(array.data, INT8.as_pointer())
+        shape = cgutils.unpack_tuple(builder, array.shape)
+        self.height, self.width = shape[0], shape[-1]
+        self.stride = cgutils.unpack_tuple(builder, array.strides)[0]
+
+    def row(self, index: Value) -> Value:
+        """The address of a row."""
+        offset = self.builder.mul(index, self.stride)
+        return self.builder.gep(self.data, [offset], source_etype=INT8)
+
+
+@no_type_check
+class Vectors:
+    """Emits code on vectors of `lanes` 32-bit numbers, and on shorter ones where told."""
+
+    def __init__(self, builder: ir.IRBuilder, lanes: int) -> None:
+        self.builder, self.lanes = builder, lanes
+
+    def places(self, first: Value, count: int, last: Value) -> list[Value]:
+        """First, first + 1, …, and last - 1 in place of what is beyond it."""
+        end = self.builder.sub(last, INT64(1))
+        return [self.smaller(self.builder.add(first, INT64(i)), end) for i in range(count)]
+
+    def smaller(self, a: Value, b: Value) -> Value:
+        """The smaller of two 64-bit numbers."""
+        return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
+
+    def loop(
+        self,
+        first: Value,
+        last: Value,
+        step: int,
+        carried: Sequence[Value],
+        body: Callable[[Value, list[Value]], Sequence[Value]],
+    ) -> list[Value]:
+        """For k = first, first + step, … < last: carried = body(k, carried). The last carried."""
+        b = self.builder
+        before = b.block
+        head, inside, after = (b.append_basic_block(name) for name in ("head", "body", "after"))
+        b.branch(head)
+        b.position_at_end(head)
+        k = b.phi(INT64)
+        k.add_incoming(first, before)
+        now = [b.phi(value.type) for value in carried]
+        for phi, value in zip(now, carried, strict=True):
+            phi.add_incoming(value, before)
+        b.cbranch(b.icmp_signed("<", k, last), inside, after)
+        b.position_at_end(inside)
+        new = body(k, now)
+        k.add_incoming(b.add(k, INT64(step)), b.block)
+        for phi, value in zip(now, new, strict=True):
+            phi.add_incoming(value, b.block)
+        b.branch(head)
+        b.position_at_end(after)
+        return now
+
+    def address(self, row: Value, element: ir.Type, index: Value) -> Value:
+        """Where number `index` of a row of `element`s is."""
+        b = self.builder
+        return b.gep(b.bitcast(row, element.as_pointer()), [index], source_etype=element)
+
+    def load(self, row: Value, element: ir.Type, index: Value, count: int = 0) -> Value:
+        """`count` neighbours of a row from `index` on, at any address; one number for 0."""
+        where = self.address(row, element, index)
+        size = element.width // 8 if isinstance(element, ir.IntType) else 4
+        if not count:
+            return self.builder.load(where, align=size, typ=element)
+        vector = ir.VectorType(element, count)
+        where = self.builder.bitcast(where, vector.as_pointer())
+        return self.builder.load(where, align=size, typ=vector)
+
+    def store(self, value: Value, row: Value, element: ir.Type, index: Value) -> None:
+        """The inverse of `load`."""
+        where = self.address(row, element, index)
+        size = element.width // 8 if isinstance(element, ir.IntType) else 4
+        self.builder.store(value, self.builder.bitcast(where, value.type.as_pointer()), align=size)
+
+    def prefetch(self, row: Value, distance: int) -> None:
+        """Ask for the bytes `distance` after an address; no address is wrong."""
+        where = self.address(row, INT8, INT64(distance))
+        self.call("llvm.prefetch.p0", ir.VoidType(), where, INT32(0), INT32(3), INT32(1))
+
+    def same(self, number: Value, count: int) -> Value:
+        """A vector of `count` times one number."""
+        one = ir.Constant(ir.VectorType(number.type, 1), ir.Undefined)
+        one = self.builder.insert_element(one, number, INT32(0))
+        return self.pick(one, one, [0] * count)
+
+    def vector(self, numbers: Sequence[Value]) -> Value:
+        """The vector of these numbers."""
+        answer = ir.Constant(ir.VectorType(numbers[0].type, len(numbers)), ir.Undefined)
+        for place, number in enumerate(numbers):
+            answer = self.builder.insert_element(answer, number, INT32(place))
+        return answer
+
+    def constant(self, element: ir.Type, number: float, count: int) -> Value:
+        """A vector of `count` times one constant."""
+        return ir.Constant(ir.VectorType(element, count), [element(number)] * count)
+
+    def pick(self, a: Value, b: Value, places: Sequence[int]) -> Value:
+        """The numbers at `places` of a followed by b."""
+        mask = ir.Constant(ir.VectorType(INT32, len(places)), [INT32(p) for p in places])
+        return self.builder.shuffle_vector(a, b, mask)
+
+    def call(self, name: str, result: ir.Type, *arguments: Value) -> Value:
+        """One of LLVM's own functions, by its full name."""
+        kind = ir.FunctionType(result, [a.type for a in arguments])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(function, arguments)
+
+    def plus_product(self, a: Value, b: Value, c: Value) -> Value:
+        """A b + c on floats, in one rounding where the processor has that, else always in two."""
+        return self.call(f"llvm.fmuladd.v{a.type.count}f32", a.type, a, b, c)
+
+    def plus_pairs(self, a: Value, b: Value, c: Value) -> Value:
+        """C plus, for each pair of neighbours of 16-bit a and b, the 32-bit a₀ b₀ + a₁ b₁.
+
+        LLVM knows this shape: vpmaddwd and vpaddd with AVX2 and AVX-512, vpdpwssd with VNNI.
+        """
+        builder, count = self.builder, a.type.count
+        wide = ir.VectorType(INT32, count // 2)
+        products = []
+        for half in (0, 1):
+            places = range(half, count, 2)
+            one, other = (builder.sext(self.pick(v, v, places), wide) for v in (a, b))
+            products.append(builder.mul(one, other))
+        return builder.add(c, builder.add(*products))
+
+    def totals(self, vectors: Sequence[Value]) -> Value:
+        """The sums over the lanes of each of eight vectors, as one vector of eight.
+
+        Halves are added to halves, always the same ones: [a₀ a₁] and [b₀ b₁] to [a₀ + a₁, b₀ + b₁],
+        within chunks of 8, 4, then 2 lanes. So number i comes to lie where the bits of i say in
+        reverse, and is given in that order.
+        """
+        add = self.builder.fadd if vectors[0].type.element == FLOAT else self.builder.add
+        for size in range(vectors[0].type.count // 2, SUMS - 1, -SUMS):
+            low, high = range(size), range(size, 2 * size)
+            vectors = [add(self.pick(v, v, low), self.pick(v, v, high)) for v in vectors]
+        vectors = [vectors[i] for i in (0, 4, 2, 6, 1, 5, 3, 7)]
+        for size in (4, 2, 1):
+            chunks = range(0, SUMS, 2 * size)
+            low = [c + half + i for c in chunks for half in (0, SUMS) for i in range(size)]
+            high = [place + size for place in low]
+            vectors = [
+                add(self.pick(a, b, low), self.pick(a, b, high))
+                for a, b in zip(vectors[::2], vectors[1::2], strict=True)
+            ]
+        return vectors[0]

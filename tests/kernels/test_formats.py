@@ -1,0 +1,157 @@
+"""Is the matrix that a format stands for as near to the given one as its docstring says?"""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unrolled.errors import BadInput
+from unrolled.kernels import FORMATS, pack, unpack
+from unrolled.kernels.formats import GROUP, LARGEST, padded
+
+INTEGER = ("int8", "int4")
+
+
+@st.composite
+def matrices(draw: st.DrawFn) -> np.ndarray:
+    """Rows of any size between 2^-149 and 2^127, with zeros, outliers, groups of one sign."""
+    outputs, inputs = draw(st.integers(1, 5)), draw(st.integers(1, 100))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kind = draw(st.sampled_from(["normal", "heavy", "positive", "few", "zero"]))
+    weight = rng.standard_normal((outputs, inputs))
+    if kind == "heavy":
+        weight **= 5
+    if kind == "positive":
+        weight = 3 + np.abs(weight)
+    if kind == "few":
+        weight = np.rint(weight)
+    if kind == "zero":
+        weight[rng.random(outputs) < 0.7] = 0
+    weight *= 2.0 ** draw(st.integers(-150, 100))
+    return weight.astype(np.float32)
+
+
+def whole(packed, inputs: int) -> np.ndarray:
+    """The whole-numbered matrix, read from the bytes one by one as the drawing says."""
+    if packed.format == "int8":
+        return packed.values[:, :inputs].astype(np.int64)
+    answer = np.empty((len(packed.values), inputs), np.int64)
+    for o in range(len(answer)):
+        for i in range(inputs):
+            group, k = divmod(i, GROUP)
+            byte = int(packed.values[o, group * 16 + k % 16])
+            a, m = (int(n) for n in packed.groups[o, group])
+            answer[o, i] = a * (byte >> 4 if k >= 16 else byte & 15) + m
+    return answer
+
+
+@given(matrices())
+@settings(max_examples=150)
+def test_int8_is_within_half_a_unit(weight):
+    packed = pack(weight, "int8")
+    c = packed.scales.astype(np.float64)[:, None]
+    q = whole(packed, weight.shape[1])
+    assert (np.abs(q) <= 127).all()
+    assert (np.abs(weight - c * q) <= c / 2 * (1 + 1e-6)).all()
+    assert (np.abs(unpack(packed, weight.shape[1]) - c * q) <= 2.0**-24 * np.abs(c * q)).all()
+    assert np.array_equal(
+        packed.scales, np.maximum(np.abs(weight).max(axis=1) / np.float32(127), 2.0**-126)
+    )
+
+
+@given(matrices())
+@settings(max_examples=150)
+def test_int4_is_within_half_a_step_or_eight_units(weight):
+    packed = pack(weight, "int4")
+    inputs = weight.shape[1]
+    c = packed.scales.astype(np.float64)[:, None]
+    q = whole(packed, inputs)
+    assert (np.abs(q) <= LARGEST["int4"]).all()
+    group = np.arange(inputs) // GROUP
+    a = packed.groups[:, group, 0]
+    assert (np.abs(weight - c * q) <= c * np.maximum(a / 2, 8) * (1 + 1e-6)).all()
+    assert (np.abs(unpack(packed, inputs) - c * q) <= 2.0**-24 * np.abs(c * q)).all()
+    assert np.array_equal(
+        packed.scales, np.maximum(np.abs(weight).max(axis=1) / np.float32(1015), 2.0**-126)
+    )
+    for first in range(0, inputs, GROUP):
+        part = weight[:, first : first + GROUP].astype(np.float64)
+        spread = (part.max(axis=1) - part.min(axis=1)) / c[:, 0]
+        step = packed.groups[:, first // GROUP, 0]
+        assert ((np.abs(step - spread / 15) < 1) | (step == 1)).all()
+
+
+@given(matrices())
+def test_bfloat16_rounds_to_the_nearest_and_ties_to_even(weight):
+    packed = pack(weight, "bfloat16")
+    expected = weight.astype(ml_dtypes.bfloat16)
+    assert np.array_equal(packed.values, expected.view(np.uint16))
+    assert np.array_equal(unpack(packed, weight.shape[1]), expected.astype(np.float32))
+
+
+def test_bfloat16_ties_go_to_even():
+    ties = np.array([[1 + 2.0**-8, 1 + 3 * 2.0**-8, -1 - 2.0**-8]], np.float32)
+    assert unpack(pack(ties, "bfloat16"), 3).tolist() == [[1, 1 + 2.0**-6, -1]]
+
+
+@given(matrices())
+def test_float32_is_the_matrix_itself(weight):
+    assert np.array_equal(unpack(pack(weight, "float32"), weight.shape[1]), weight)
+
+
+def test_a_matrix_on_the_points_of_int4_is_kept_to_the_last_bit_but_one_unit():
+    """Weights that were rounded by such a scheme before (Q4_1) lose little more."""
+    rng = np.random.default_rng(0)
+    step, low = rng.uniform(0.5, 1, (40, 4, 1)), rng.uniform(-12, -4, (40, 4, 1))
+    codes = rng.integers(0, 16, (40, 4, 32))
+    codes[..., 0], codes[..., 1] = 0, 15
+    weight = (codes * step + low).reshape(40, 128).astype(np.float32)
+    error = np.abs(unpack(pack(weight, "int4"), 128) - weight)
+    assert (error.reshape(40, 4, 32) / step).mean() < 0.05  # rounding anew would be 0.25
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_padding_and_strides_change_nothing(format):
+    rng = np.random.default_rng(1)
+    wide = rng.standard_normal((7, 96)).astype(np.float32)
+    odd = wide[::-2, ::2][:, :37]
+    packed = pack(odd, format)
+    assert np.array_equal(unpack(packed, 37), unpack(pack(odd.copy(), format), 37))
+    assert packed.format == format
+    if format in INTEGER:
+        assert packed.values.shape[1] == padded(37) // (2 if format == "int4" else 1) > 0
+        assert packed.values.flags.c_contiguous
+
+
+def test_the_padding_of_a_group_does_not_stretch_it():
+    weight = np.linspace(100, 101, 33, dtype=np.float32)[None]
+    assert (pack(weight, "int4").groups[0, 1] == [1, 1015 - 8]).all()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0), (0, 0)])
+def test_empty_matrices_are_packed(format, shape):
+    assert unpack(pack(np.empty(shape, np.float32), format), shape[1]).shape == shape
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
+def test_weights_that_are_no_small_numbers_are_refused(format, bad):
+    with pytest.raises(BadInput, match="finite"):
+        pack(np.array([[1.0, bad]]), format)
+
+
+def test_an_unknown_format_is_refused_with_the_list():
+    with pytest.raises(BadInput, match=r"'int3'.*float32, bfloat16, int8, int4"):
+        pack(np.ones((1, 1)), "int3")
+
+
+def test_many_blocks_are_as_one(monkeypatch):
+    weight = np.random.default_rng(2).standard_normal((50, 70)).astype(np.float32)
+    whole_at_once = [pack(weight, format) for format in INTEGER]
+    monkeypatch.setattr("unrolled.kernels.formats._BLOCK", 300)
+    for one, format in zip(whole_at_once, INTEGER, strict=True):
+        assert all(map(np.array_equal, one, pack(weight, format)))
