@@ -34,7 +34,11 @@ def kept(function: Callable[..., Any]) -> Any:
     Numba looks up what it has kept by the function's own code, its file and what it closes over; a
     change in another file would not be seen. So it must close over `sources()`.
     """
-    return numba.njit(nogil=True, cache=True)(inspect.unwrap(function))
+    bare = inspect.unwrap(function)
+    try:
+        return numba.njit(nogil=True, cache=True)(bare)
+    except RuntimeError:  # no folder to keep it in: neither beside the source nor in the home
+        return numba.njit(nogil=True)(bare)
 
 
 def sources() -> str:

@@ -101,7 +101,7 @@ def _tile(rows: int) -> Any:
 
     def tile(typing, packed, x, xq, steps, out, row, output, last):
         def generate(context, builder, signature, arguments):
-            v = Vectors(builder, _lanes(context))
+            v = Vectors(builder, lanes_of(context))
             x, xq, steps, out = (
                 Rows(context, builder, signature.args[i], arguments[i]) for i in (1, 2, 3, 4)
             )
@@ -118,7 +118,7 @@ def _tile(rows: int) -> Any:
                 units = [v.load(scales.row(i), FLOAT, INT64(0)) for i in o]
                 sums = builder.fmul(sums, v.vector([units[i // rows] for i in range(SUMS)]))
             else:
-                sums = _float_sums(v, format, values, x, r, o)
+                sums = float_sums(v, format, values, x, r, o)
             for i in range(SUMS):
                 number = builder.extract_element(sums, INT32(i))
                 v.store(number, out.row(r[i % rows]), FLOAT, o[i // rows])
@@ -134,7 +134,9 @@ _tile1, _tile2, _tile4 = _tile(1), _tile(2), _tile(4)
 
 
 @no_type_check
-def _float_sums(v: Vectors, format: str, weights: Rows, x: Rows, r: list, o: list) -> Any:
+def float_sums(
+    v: Vectors, format: str, weights: Rows, x: Rows, r: list, o: list, ahead: int = _AHEAD
+) -> Any:
     """Σ_i x_i ŵ_i of all pairs of a row and an output, as a vector (rows run faster)."""
     w_rows, x_rows = [weights.row(i) for i in o], [x.row(i) for i in r]
     pairs = [(a, b) for a in range(len(o)) for b in range(len(r))]
@@ -147,8 +149,8 @@ def _float_sums(v: Vectors, format: str, weights: Rows, x: Rows, r: list, o: lis
         return v.builder.bitcast(bits, ir.VectorType(FLOAT, count))
 
     def by_lanes(k, sums):
-        for row in w_rows:
-            v.prefetch(v.address(row, FLOAT if format == "float32" else INT16, k), _AHEAD)
+        for row in w_rows if ahead else []:
+            v.prefetch(v.address(row, FLOAT if format == "float32" else INT16, k), ahead)
         some_x = [v.load(row, FLOAT, k, v.lanes) for row in x_rows]
         some_w = [widened(row, k, v.lanes) for row in w_rows]
         return [
@@ -206,7 +208,7 @@ def _int4(v: Vectors, values: Rows, groups: Rows, o: list) -> list:
 
 @no_type_check
 def _whole_sums(v: Vectors, weights: list, xq: Rows, steps: Rows, r: list, inputs: Any) -> Any:
-    """Σ_s step_s float32(Σ_(i in s) q_i xq_i), as `_float_sums`."""
+    """Σ_s step_s float32(Σ_(i in s) q_i xq_i), as `float_sums`."""
     b, piece = v.builder, 2 * v.lanes
     x_rows, step_rows = [xq.row(i) for i in r], [steps.row(i) for i in r]
     width = b.and_(b.add(inputs, INT64(GROUP - 1)), INT64(-GROUP))
@@ -238,7 +240,7 @@ def _quantise_row(typing, packed, x, xq, steps, row):
     def generate(context, builder, signature, arguments):
         if format in LEVELS:
             arrays = (Rows(context, builder, signature.args[i], arguments[i]) for i in (1, 2, 3))
-            _quantised(Vectors(builder, _lanes(context)), LEVELS[format], arguments[4], *arrays)
+            _quantised(Vectors(builder, lanes_of(context)), LEVELS[format], arguments[4], *arrays)
         return context.get_dummy_value()
 
     format = _FORMATS[packed.types[0].dtype]
@@ -298,7 +300,7 @@ def _quantised(v: Vectors, levels: int, row: Any, x: Rows, xq: Rows, steps: Rows
 
 
 @no_type_check
-def _lanes(context) -> int:
+def lanes_of(context) -> int:
     """How many 32-bit numbers a vector of the target has (two vectors' worth with 128 bits)."""
     features = context.codegen().magic_tuple()[2].split(",")
     return 16 if "+avx512bw" in features else 8

@@ -18,7 +18,7 @@ lengths.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
 from numba import carray, types
@@ -38,7 +38,8 @@ LINE = 16
 
 class Model(NamedTuple):
     """A decoder as the step reads it. Matrices stay where they are: only their addresses are here,
-    so that one compiled function serves any number of layers."""
+    so that one compiled function serves any number of layers.
+    """
 
     like: Packed
     """Empty, but of the types of all the matrices."""
@@ -113,7 +114,8 @@ def _pointer(typing: Any, address: Any, like: Any) -> Any:
 
 
 @compiled
-def _matrix(model, number):  # type: ignore[no-untyped-def]
+@no_type_check
+def _matrix(model, number):
     """A matrix of the model; its bias is apart."""
     place, like = model.places[number], model.like
     values = carray(_pointer(place[0], like.values), (place[1], place[2]))
@@ -123,23 +125,25 @@ def _matrix(model, number):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _normed(model, which, x, out):  # type: ignore[no-untyped-def]
-    """x / √(mean x² + ε) · weight, or LayerNorm, which takes the mean off first, + bias."""
+@no_type_check
+def _normed(model, which, x, out):
+    """X / √(mean x² + ε) · weight, or LayerNorm, which takes the mean off first, + bias."""
     size = x.shape[0]
     weight, bias = model.norms[which, 0], model.norms[which, 1]
     count = np.float32(size)
     mean = np.float32(0.0)
     if model.centred:
-        mean = dot(x, 0, model.ones, 0, size) / count
+        mean = dot(x, model.ones) / count
     for i in range(size):
         out[i] = x[i] - mean
-    scale = np.float32(1.0) / np.sqrt(dot(out, 0, out, 0, size) / count + model.eps)
+    scale = np.float32(1.0) / np.sqrt(dot(out, out) / count + model.eps)
     for i in range(size):
         out[i] = out[i] * scale * weight[i] + bias[i]
 
 
 @compiled
-def _turn(values, at, half, cos, sin):  # type: ignore[no-untyped-def]
+@no_type_check
+def _turn(values, at, half, cos, sin):
     """Rotate dimension i with i + half (Su et al. 2021, equation 34)."""
     for i in range(half):
         first, second = values[at + i], values[at + half + i]
@@ -148,8 +152,9 @@ def _turn(values, at, half, cos, sin):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _store(model, rows, layer, qkv, first, last):  # type: ignore[no-untyped-def]
-    """Turn the queries and keys among outputs first…last, and put keys and values in their slots."""
+@no_type_check
+def _store(model, rows, layer, qkv, first, last):
+    """Turn the queries and keys among outputs first…last, and put what is to be kept in its slot."""
     size = model.head_size
     half = model.cos.shape[1]
     turning = (model.heads + model.kv_heads) * size if model.cos.shape[0] else 0
@@ -173,7 +178,8 @@ _ONE = np.float32(1.0)
 
 
 @compiled
-def _activate(model, inner, active, first, last):  # type: ignore[no-untyped-def]
+@no_type_check
+def _activate(model, inner, active, first, last):
     """silu(gate) · up, or gelu's tanh form: x (1 + tanh z) / 2 = x / (1 + e^-2z)."""
     width = active.shape[1]
     for r in range(active.shape[0]):
@@ -190,7 +196,8 @@ def _activate(model, inner, active, first, last):  # type: ignore[no-untyped-def
 
 
 @compiled
-def _product(model, layer, which, offset, x, narrow, steps, out, first, last, add):  # type: ignore[no-untyped-def]  # noqa: E501
+@no_type_check
+def _product(model, layer, which, offset, x, narrow, steps, out, first, last, add):
     """Outputs first…last of one of a layer's matrices, their biases (from `offset` on) added."""
     multiply(_matrix(model, 4 * layer + which), x, narrow, steps, out, first, last)
     if model.biases.shape[1]:
@@ -205,22 +212,31 @@ def _product(model, layer, which, offset, x, narrow, steps, out, first, last, ad
 
 
 @compiled
-def _heard(model, rows, work, layer, thread, threads):  # type: ignore[no-untyped-def]
-    """This thread's share of attention: pairs of a key head and a row, the rows side by side."""
+@no_type_check
+def _heard(model, rows, work, layer, thread, threads):
+    """A thread's share of attention: pairs of a key head and a row, the rows side by side."""
     count, size = work.x.shape[0], model.head_size
     group = model.heads // model.kv_heads
     first, last = share(model.kv_heads * count, 1, thread, threads)
     for pair in range(first, last):
         head, r = pair // count, pair % count
-        start = head * group * size
+        mine = slice(head * size, (head + 1) * size)
+        ours = slice(head * group * size, (head + 1) * group * size)
         attend(
-            work.qkv[r], start, rows.keys, rows.values, layer, head, size, group, rows.table,
-            rows.owner[r], rows.lengths[r], work.scores[thread], model.ones, work.h[r], start,
-        )  # fmt: skip
+            work.qkv[r, ours].reshape(group, size),
+            rows.keys[layer, :, mine],
+            rows.values[layer, :, mine],
+            rows.table[rows.owner[r]],
+            rows.lengths[r],
+            work.scores[thread],
+            model.ones,
+            work.h[r, ours].reshape(group, size),
+        )
 
 
 @compiled
-def _layer(model, rows, work, layer, barrier, due, thread, threads):  # type: ignore[no-untyped-def]
+@no_type_check
+def _layer(model, rows, work, layer, barrier, due, thread, threads):
     """One layer; returns how many arrivals the barrier has seen by then."""
     count = work.x.shape[0]
     hidden, mlp, size = work.x.shape[1], work.active.shape[1], model.head_size
@@ -282,7 +298,8 @@ def _layer(model, rows, work, layer, barrier, due, thread, threads):  # type: ig
 def _made(fingerprint: str) -> Any:
     """The step; that it closes over `fingerprint` tells numba when another file has changed."""
 
-    def step(model, rows, work, barrier, thread, threads):  # type: ignore[no-untyped-def]
+    @no_type_check
+    def step(model, rows, work, barrier, thread, threads):
         fingerprint  # noqa: B018
         due, last = 0, (model.places.shape[0] - 1) // 4
         for layer in range(last):

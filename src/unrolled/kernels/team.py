@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 from llvmlite import ir
@@ -62,7 +62,8 @@ def _look(typing: Any, array: Any, place: Any) -> Any:
 
 
 @compiled
-def meet(barrier, due):  # type: ignore[no-untyped-def]
+@no_type_check
+def meet(barrier, due):
     """Wait until `due` arrivals have been counted, this one among them.
 
     The n-th meeting of T threads is due at n T.
@@ -78,7 +79,8 @@ def meet(barrier, due):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def share(count, unit, thread, threads):  # type: ignore[no-untyped-def]
+@no_type_check
+def share(count, unit, thread, threads):
     """The first and the end of a thread's part of `count` things, cut at multiples of `unit`."""
     units = (count + unit - 1) // unit
     first = units * thread // threads * unit
@@ -99,18 +101,20 @@ class Team:
         Not from two threads at once: each call could then hold some that the other waits for.
         """
         barrier = np.zeros(2 * LEAVE, np.int64)
-        if threads == 1:
-            work(barrier, 0, 1)
-            return
-        if self._pool is None or self._process != os.getpid():
+
+        def part(thread: int) -> None:
+            try:
+                work(barrier, thread, threads)
+            except BaseException:
+                barrier[LEAVE] = 1
+                raise
+
+        if threads > 1 and (self._pool is None or self._process != os.getpid()):
             # A forked process has its parent's pool, but none of its threads.
             self._pool, self._process = ThreadPoolExecutor(self.threads - 1), os.getpid()
         try:
-            others = [
-                self._pool.submit(work, barrier, thread, threads)
-                for thread in range(1, threads)
-            ]
-            work(barrier, 0, threads)
+            others = [self._pool.submit(part, i) for i in range(1, threads)] if self._pool else []
+            part(0)
         except BaseException:
             barrier[LEAVE] = 1  # an interrupt between the two: nobody waits for ever
             raise

@@ -16,7 +16,6 @@ activations to 16 bits in the integer formats.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int, Integer
+from jaxtyping import Float, Float32, Int, Int32, Integer
 from torch import Tensor
 
 from unrolled.errors import BadInput
@@ -60,8 +59,15 @@ def refusal(model: Any) -> str | None:
     device = model.stack.embedding.weight.device.type
     if device != "cpu":
         return f"the compiled step runs on a processor, and the model is on {device}"
-    if importlib.util.find_spec("numba") is None:
-        return "numba is not installed: pip install 'unrolled[fast]'"
+    return no_numba()
+
+
+def no_numba() -> str | None:
+    """Why nothing can be compiled here; None: it can."""
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:  # also where its version and NumPy's don't fit
+        return f"numba can't be used ({error}): pip install 'unrolled[fast]'"
     return None
 
 
@@ -108,6 +114,9 @@ class PackedDecoder:
     def __init__(
         self, config: ModelConfig, packs: Packs, *, threads: int | None = None, tell: Any = None
     ) -> None:
+        reason = no_numba()
+        if reason is not None:
+            raise BadInput(reason)
         from unrolled.kernels.team import Team
 
         self.config, self.packs, self.tell = config, packs, tell
@@ -123,6 +132,8 @@ class PackedDecoder:
         elif config.positions == "sinusoidal":
             self.added = sinusoids(config).numpy()
         self.weights = sum(outputs * inputs for outputs, inputs in matrices(config).values())
+        self._most = (0, 0)  # rows, and rows whose logits are wanted
+        self._largest: list[np.ndarray] = []
         self._work: dict[tuple[int, int], Any] = {}
         self._lock = RLock()
 
@@ -136,9 +147,7 @@ class PackedDecoder:
             raise BadInput(reason)
         return cls(model.config, pack_model(model, weights), threads=threads, tell=tell)
 
-    def start(
-        self, sources: Sequence[Sequence[int]]
-    ) -> tuple[Slots, Float[Tensor, "rows vocab"]]:
+    def start(self, sources: Sequence[Sequence[int]]) -> tuple[Slots, Float[Tensor, "rows vocab"]]:
         """Read the prompts; the log-probabilities of what follows each."""
         if not sources or not all(sources):
             raise BadInput("every source needs at least one token")
@@ -164,6 +173,9 @@ class PackedDecoder:
     ) -> Float[Tensor, "rows vocab"]:
         """One token more in every row; row i continues row `parents[i]` of the call before."""
         which = parents.numpy()
+        if which.size and not 0 <= which.min() <= which.max() < len(slots.lengths):
+            wrong = which.max() if which.min() >= 0 else which.min()
+            raise BadInput(f"there is no row {wrong} of {len(slots.lengths)} to continue")
         check_tokens(tokens[None], self.config, int(slots.lengths[which].max(initial=0)) + 1)
         slots.go_on(which)
         rows = np.arange(len(which), dtype=np.int32)
@@ -184,7 +196,7 @@ class PackedDecoder:
         rows = Rows(slots.keys, slots.values, slots.table, owner, lengths, wanted)
         threads = self.threads if len(tokens) * self.weights > WORTH_A_THREAD else 1
         with self._lock:
-            work = self._room(len(tokens), len(wanted))
+            work = self.room(len(tokens), len(wanted))
             self._embed(tokens, lengths - 1, work.x)
             with telling(self.tell):
                 self.team.run(lambda *who: step(self.model, rows, work, *who), threads)
@@ -209,24 +221,35 @@ class PackedDecoder:
         if self.added is not None:
             x += self.added[positions]
 
-    def _room(self, rows: int, wanted: int) -> Any:
-        """Room for a step, kept for the next one of this size."""
-        if (rows, wanted) not in self._work:
-            from unrolled.kernels.step import Work
+    def room(self, rows: int, wanted: int) -> Any:
+        """Room for a step of this size, within what was made for the largest one so far."""
+        from unrolled.kernels.step import Work
 
-            shapes = matrices(self.config)
-            wide, _, up, _ = (shapes[f"stack.blocks.0.{name}.weight"][0] for name in LAYER)
-            hidden, mlp = self.config.hidden_size, self.config.mlp_size
-            room = [
-                np.empty((rows, width), np.float32) for width in (hidden, hidden, wide, up, mlp)
-            ]
-            for width in (hidden, mlp):
-                room.append(np.empty((rows, padded(width)), np.int16))
-                room.append(np.empty((rows, spans(width)), np.float32))
-            room.append(np.empty((self.threads, self.config.max_positions), np.float32))
-            room.append(np.empty((wanted, self.vocab_size), np.float32))
-            self._work = {(rows, wanted): Work(*room)}
+        if rows > self._most[0] or wanted > self._most[1]:
+            self._most = max(rows, self._most[0]), max(wanted, self._most[1])
+            self._work = {}
+            self._largest = self._made(*self._most)
+        if (rows, wanted) not in self._work:
+            *parts, scores, logits = self._largest
+            self._work = {
+                (rows, wanted): Work(*(part[:rows] for part in parts), scores, logits[:wanted])
+            }
         return self._work[rows, wanted]
+
+    def _made(self, rows: int, wanted: int) -> list[np.ndarray]:
+        """The arrays of `kernels.step.Work`."""
+        from unrolled.kernels.vectors import SUMS
+
+        shapes = matrices(self.config)
+        wide, _, up, _ = (shapes[f"stack.blocks.0.{name}.weight"][0] for name in LAYER)
+        hidden, mlp = self.config.hidden_size, self.config.mlp_size
+        made = [np.empty((rows, width), np.float32) for width in (hidden, hidden, wide, up, mlp)]
+        for width in (hidden, mlp):
+            made.append(np.empty((rows, padded(width)), np.int16))
+            made.append(np.empty((rows, spans(width)), np.float32))
+        made.append(np.empty((self.threads, self.config.max_positions + SUMS), np.float32))
+        made.append(np.empty((wanted, self.vocab_size), np.float32))
+        return made
 
     def bytes_of_step(self, slots: Slots) -> int:
         """Bytes that the next step must read: every matrix once, and every held slot once."""
@@ -255,7 +278,7 @@ def _checked(config: ModelConfig, packs: Packs) -> str:
     return formats.pop()
 
 
-def _array(packs: Packs, name: str) -> Float32[np.ndarray, "..."]:
+def _array(packs: Packs, name: str) -> Float32[np.ndarray, ...]:
     """A vector or table that is not packed."""
     array = packs.get(name)
     if not isinstance(array, np.ndarray):
@@ -275,7 +298,13 @@ def _laid_out(config: ModelConfig, packs: Packs) -> Any:
         if not all(part.flags.c_contiguous for part in pack):
             raise BadInput(f"{name} should be contiguous in memory")
         places.append(
-            (values.ctypes.data, *values.shape, scales.ctypes.data, groups.ctypes.data, groups.shape[1])
+            (
+                values.ctypes.data,
+                *values.shape,
+                scales.ctypes.data,
+                groups.ctypes.data,
+                groups.shape[1],
+            )
         )
         like = Packed(*(np.empty((0,) * part.ndim, part.dtype) for part in pack))
     layers, hidden = config.num_layers, config.hidden_size

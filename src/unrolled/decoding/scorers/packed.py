@@ -5,7 +5,7 @@ Nothing of `models` is imported: a decoder packs itself, and brings the state of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,22 +13,33 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unrolled.decoding.scorers.rows import check_end
+from unrolled.errors import BadInput
 
 
 class PackedScorer:
-    """A `PackedDecoder`, or a `Decoder` to be packed into the format `weights` names.
+    """A `PackedDecoder`, or a `Decoder` to be packed into the format that `weights` names.
 
     `max_length` is the longest continuation that will be asked for; rows go on as far as the model
-    has positions. Raises `BadInput` for a model that has no compiled step (`models.packed.refusal`
-    says why), for an unknown format, and for an end token that is no token.
+    has positions. `tell` is called with a line when kernels must be compiled first. Raises
+    `BadInput` for a model that has no compiled step (`models.packed.refusal` says why), for an
+    unknown format, and for an end token that is no token.
     """
 
     def __init__(
-        self, model: Any, *, end_token: int, max_length: int, weights: str | None = None
+        self,
+        model: Any,
+        *,
+        end_token: int,
+        max_length: int,
+        weights: str | None = None,
+        tell: Callable[[str], object] | None = None,
     ) -> None:
-        self.packed = model if weights is None else model.packed(weights)
-        self.end_token, self.max_length = end_token, max_length
-        self.vocab_size: int = self.packed.vocab_size
+        if weights is not None:
+            if not hasattr(model, "packed"):
+                raise BadInput(f"{type(model).__name__} can't be packed, only a Decoder can")
+            model = model.packed(weights, tell=tell)
+        self.packed, self.end_token, self.max_length = model, end_token, max_length
+        self.vocab_size: int = model.vocab_size
         check_end(end_token, self.vocab_size)
 
     @torch.no_grad()

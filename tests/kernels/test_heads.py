@@ -1,0 +1,94 @@
+"""Attention on slots, and the arithmetic under it, against NumPy in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+import numba
+
+from unrolled.kernels.heads import attend, dot, exponential
+
+
+@numba.njit
+def dotted(a, b):
+    return dot(a, b)
+
+
+@numba.njit
+def exponentials(x, out):
+    for i in range(len(x)):
+        out[i] = exponential(x[i])
+
+
+@numba.njit
+def attended(queries, keys, values, slots, length, scores, ones, out):
+    attend(queries, keys, values, slots, length, scores, ones, out)
+
+
+def run(queries, keys, values, slots):
+    out = np.full_like(queries, np.nan)
+    ones, scores = np.ones(len(slots), np.float32), np.full(len(slots) + 8, np.nan, np.float32)
+    attended(queries, keys, values, slots, len(slots), scores, ones, out)
+    return out
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 63, 64, 65, 100, 577])
+def test_a_dot_product_is_that_of_float64(length: int) -> None:
+    a, b = np.random.default_rng(length).standard_normal((2, length)).astype(np.float32)
+    exact = a.astype(np.float64) @ b
+    assert dotted(a, b) == pytest.approx(exact, abs=1e-6 * (1 + np.abs(a * b).sum()))
+
+
+def test_an_exponential_is_within_one_unit_of_the_last_place() -> None:
+    x = np.linspace(-87, 87, 200_003).astype(np.float32)
+    found = np.empty_like(x)
+    exponentials(x, found)
+    exact = np.exp(x.astype(np.float64))
+    assert (np.abs(found - exact) <= np.spacing(exact.astype(np.float32))).all()
+
+
+def test_an_exponential_of_no_number_is_none_and_of_infinity_nearly_so() -> None:
+    x = np.array([np.nan, -np.inf, np.inf, 0.0, -200.0, 200.0], np.float32)
+    found = np.empty_like(x)
+    exponentials(x, found)
+    assert np.isnan(found[0])
+    assert found[3] == 1.0
+    assert (found[[1, 4]] < 1e-37).all()
+    assert (found[[2, 5]] > 1e37).all()
+
+
+@pytest.mark.parametrize("size", [2, 6, 8, 16, 20, 40, 64, 100])
+@pytest.mark.parametrize("length", [1, 5, 8, 17, 120])
+def test_attention_on_slots_is_softmax_of_the_scores(size: int, length: int) -> None:
+    rng = np.random.default_rng(size * length)
+    pool = rng.standard_normal((2, 130, 3 * size)).astype(np.float32)
+    keys, values = pool[:, :, size : 2 * size]
+    queries = 3 * rng.standard_normal((3, size)).astype(np.float32)
+    slots = rng.permutation(130)[:length].astype(np.int32)
+    scores = queries.astype(np.float64) @ keys[slots].T / np.sqrt(size)
+    shares = np.exp(scores - scores.max(1, keepdims=True))
+    exact = shares / shares.sum(1, keepdims=True) @ values[slots]
+    np.testing.assert_allclose(run(queries, keys, values, slots), exact, rtol=0, atol=3e-6)
+
+
+def test_which_slots_a_row_has_does_not_change_a_bit() -> None:
+    rng = np.random.default_rng(0)
+    keys, values = rng.standard_normal((2, 40, 24)).astype(np.float32)
+    queries = rng.standard_normal((2, 24)).astype(np.float32)
+    first = run(queries, keys, values, np.arange(33, dtype=np.int32))
+    moved = rng.permutation(40)
+    again = run(queries, keys[moved], values[moved], np.argsort(moved)[:33].astype(np.int32))
+    assert np.array_equal(first, again)
+
+
+def test_large_scores_neither_overflow_nor_hide_what_is_no_number() -> None:
+    keys = np.array([[1000.0, 0], [-1000.0, 0], [999.0, 0]], np.float32)
+    values = np.array([[1.0, 2], [3, 4], [5, 6]], np.float32)
+    queries = np.array([[100.0, 0]], np.float32)
+    slots = np.arange(3, dtype=np.int32)
+    np.testing.assert_array_equal(run(queries, keys, values, slots), values[:1])
+    for wrong in (np.nan, np.inf):
+        assert np.isnan(run(queries * np.float32(wrong), keys, values, slots)).all()
