@@ -39,7 +39,7 @@ def run(queries, keys, values, slots):
 def test_a_dot_product_is_that_of_float64(length: int) -> None:
     a, b = np.random.default_rng(length).standard_normal((2, length)).astype(np.float32)
     exact = a.astype(np.float64) @ b
-    assert dotted(a, b) == pytest.approx(exact, abs=1e-6 * (1 + np.abs(a * b).sum()))
+    assert dotted(a, b) == pytest.approx(exact, abs=1e-6 * float(1 + np.abs(a * b).sum()))
 
 
 def test_an_exponential_is_within_one_unit_of_the_last_place() -> None:

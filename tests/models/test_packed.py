@@ -91,7 +91,7 @@ def compare(model: Decoder, engine: PackedDecoder, apart: float) -> None:
             found = engine.step(slots, torch.tensor(parents), torch.tensor(tokens))
 
 
-@pytest.mark.parametrize("case", itertools.product(*OPTIONS.values()), ids=str)
+@pytest.mark.parametrize("case", [*itertools.product(*OPTIONS.values())], ids=str)
 def test_float32_gives_the_models_own_log_probabilities(case: tuple[Any, ...]) -> None:
     model = made(**dict(zip(OPTIONS, case, strict=True)))
     compare(model, model.packed("float32", threads=2), APART["float32"])

@@ -154,7 +154,7 @@ def _turn(values, at, half, cos, sin):
 @compiled
 @no_type_check
 def _store(model, rows, layer, qkv, first, last):
-    """Turn the queries and keys among outputs first…last, and put what is to be kept in its slot."""
+    """Turn the queries and keys among outputs first…last, put what is to be kept in its slot."""
     size = model.head_size
     half = model.cos.shape[1]
     turning = (model.heads + model.kv_heads) * size if model.cos.shape[0] else 0
