@@ -22,8 +22,11 @@ from numba import types
 from numba.extending import intrinsic
 
 from unrolled.kernels.compiling import compiled
-from unrolled.kernels.products import float_sums, lanes_of
-from unrolled.kernels.vectors import FLOAT, INT32, INT64, SUMS, Rows, Vectors
+from unrolled.kernels.products import float_sums
+from unrolled.kernels.vectors import FLOAT, INT32, INT64, Rows, Vectors
+
+SUMS = 8
+"""Sums that are made side by side; room for scores is a multiple of it."""
 
 
 @intrinsic
@@ -32,7 +35,7 @@ def dot(typing, a, b):
     """Σ a_i b_i of two arrays of float32, of the length of the first."""
 
     def generate(context, builder, signature, arguments):
-        v = Vectors(builder, lanes_of(context))
+        v = Vectors(context, builder)
         one, two = (
             Rows(context, builder, kind, value)
             for kind, value in zip(signature.args, arguments, strict=True)
@@ -70,17 +73,19 @@ def _score(typing, queries, head, keys, slots, length, scale, scores):
     """
 
     def generate(context, builder, signature, arguments):
-        v = Vectors(builder, lanes_of(context))
+        v = Vectors(context, builder)
         queries, keys, slots, scores = (
             Rows(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 3, 6)
         )
         head, length, scale = arguments[1], arguments[4], arguments[5]
+        size, query = queries.width, queries.row(head)
         slots, scores = slots.row(INT64(0)), scores.row(INT64(0))
 
         def eight(j, highest):
             places = v.places(j, SUMS, length)
             chosen = [builder.sext(v.load(slots, INT32, place), INT64) for place in places]
-            sums = float_sums(v, "float32", keys, queries, [head], chosen, ahead=0)
+            key_rows = [keys.row(slot) for slot in chosen]
+            sums = float_sums(v, "float32", key_rows, [query], size, ahead=0)
             sums = builder.fmul(sums, v.same(scale, SUMS))
             v.store(sums, scores, FLOAT, j)
             above = builder.fcmp_ordered(">", sums, highest[0])
@@ -104,7 +109,7 @@ def _mix(typing, weights, values, slots, length, out):
     """Out = Σ_j weights[j] values[slots[j]] over `length` slots."""
 
     def generate(context, builder, signature, arguments):
-        v = Vectors(builder, lanes_of(context))
+        v = Vectors(context, builder)
         weights, values, slots, out = (
             Rows(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 2, 4)
         )

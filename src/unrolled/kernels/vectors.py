@@ -1,8 +1,9 @@
 """How are loops over vectors written where numba has only numbers? As LLVM code, built in Python.
 
-`Vectors` emits what a kernel is made of: loops that carry values in registers, loads and stores of a
-few neighbours at once, products and sums of them. Nothing here names an instruction of a processor;
-LLVM chooses them for the target that numba compiles for, so one text serves all instruction sets.
+`Vectors` emits what a kernel is made of: loops that carry values in registers, loads and stores of
+a few neighbours at once, products and sums of them. LLVM chooses the instructions for the target
+that numba compiles for, so one text serves all instruction sets; only for products of 16-bit
+numbers, which it does not see as such, they are named.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ FLOAT, INT8, INT16, INT32, INT64 = (
     ir.IntType(64),
 )
 Value = Any  # an ir.Value; llvmlite has no types
-SUMS = 8
-"""How many vectors `Vectors.totals` adds up."""
 
 
 @no_type_check
@@ -45,10 +44,23 @@ class Rows:
 
 @no_type_check
 class Vectors:
-    """Emits code on vectors of `lanes` 32-bit numbers, and on shorter ones where told."""
+    """Emits code on vectors of `lanes` 32-bit numbers, and on shorter ones where told.
 
-    def __init__(self, builder: ir.IRBuilder, lanes: int) -> None:
-        self.builder, self.lanes = builder, lanes
+    A lane for each 32 bits of AVX-512's vectors, else 8: one of AVX2's, two of smaller processors'.
+    """
+
+    def __init__(self, context, builder) -> None:
+        self.builder = builder
+        machine, _, features = context.codegen().magic_tuple()
+        features = features.split(",")
+        self.lanes = 16 if "+avx512bw" in features else 8
+        self.pairs = None
+        if "+avx512bw" in features:
+            self.pairs = "llvm.x86.avx512.pmaddw.d.512", 32
+        elif "+avx2" in features:
+            self.pairs = "llvm.x86.avx2.pmadd.wd", 16
+        elif machine.startswith("x86_64"):
+            self.pairs = "llvm.x86.sse2.pmadd.wd", 8
 
     def places(self, first: Value, count: int, last: Value) -> list[Value]:
         """First, first + 1, …, and last - 1 in place of what is beyond it."""
@@ -120,6 +132,16 @@ class Vectors:
         one = self.builder.insert_element(one, number, INT32(0))
         return self.pick(one, one, [0] * count)
 
+    def hidden(self, number: Value) -> Value:
+        """A number whose value LLVM can't know: it went through no instructions at all."""
+        kind = ir.FunctionType(number.type, [number.type])
+        return self.builder.asm(kind, "", "=r,0", [number], side_effect=False)
+
+    def fence(self) -> None:
+        """No load moves across here, so that no more of them are in registers than are needed."""
+        kind = ir.FunctionType(ir.VoidType(), [])
+        self.builder.asm(kind, "", "~{memory}", [], side_effect=True)
+
     def vector(self, numbers: Sequence[Value]) -> Value:
         """The vector of these numbers."""
         answer = ir.Constant(ir.VectorType(numbers[0].type, len(numbers)), ir.Undefined)
@@ -146,35 +168,50 @@ class Vectors:
         """A b + c on floats, in one rounding where the processor has that, else always in two."""
         return self.call(f"llvm.fmuladd.v{a.type.count}f32", a.type, a, b, c)
 
-    def plus_pairs(self, a: Value, b: Value, c: Value) -> Value:
-        """C plus, for each pair of neighbours of 16-bit a and b, the 32-bit a₀ b₀ + a₁ b₁.
+    def plus_products(self, a: Value, b: Value, c: Value) -> Value:
+        """32-bit c plus the products of 16-bit a and b, two to a lane; which two is not said.
 
-        LLVM knows this shape: vpmaddwd and vpaddd with AVX2 and AVX-512, vpdpwssd with VNNI.
+        By the processor's own instruction for pairs of neighbours, or on any other by halves.
         """
-        builder, count = self.builder, a.type.count
-        wide = ir.VectorType(INT32, count // 2)
-        products = []
-        for half in (0, 1):
-            places = range(half, count, 2)
-            one, other = (builder.sext(self.pick(v, v, places), wide) for v in (a, b))
-            products.append(builder.mul(one, other))
-        return builder.add(c, builder.add(*products))
+        builder, wide = self.builder, c.type
+        if self.pairs:
+            name, size = self.pairs
+            parts = [
+                self.call(
+                    name,
+                    ir.VectorType(INT32, size // 2),
+                    *(self.pick(v, v, range(first, first + size)) for v in (a, b)),
+                )
+                for first in range(0, a.type.count, size)
+            ]
+            while len(parts) > 1:
+                both = range(2 * parts[0].type.count)
+                parts = [self.pick(*two, both) for two in zip(parts[::2], parts[1::2], strict=True)]
+            return builder.add(c, parts[0])
+        for first in (0, wide.count):
+            half = range(first, first + wide.count)
+            one, other = (builder.sext(self.pick(v, v, half), wide) for v in (a, b))
+            c = builder.add(c, builder.mul(one, other))
+        return c
 
     def totals(self, vectors: Sequence[Value]) -> Value:
-        """The sums over the lanes of each of eight vectors, as one vector of eight.
+        """The sums over the lanes of each of n vectors, as one vector; n = 4 or 8, lanes ≥ n.
 
         Halves are added to halves, always the same ones: [a₀ a₁] and [b₀ b₁] to [a₀ + a₁, b₀ + b₁],
-        within chunks of 8, 4, then 2 lanes. So number i comes to lie where the bits of i say in
-        reverse, and is given in that order.
+        within chunks of n lanes, then of n / 2, …, 2. So number i comes to lie where the bits of i
+        say in reverse, and is taken in that order.
         """
         add = self.builder.fadd if vectors[0].type.element == FLOAT else self.builder.add
-        for size in range(vectors[0].type.count // 2, SUMS - 1, -SUMS):
-            low, high = range(size), range(size, 2 * size)
+        n, lanes = len(vectors), vectors[0].type.count
+        while lanes > n:
+            lanes //= 2
+            low, high = range(lanes), range(lanes, 2 * lanes)
             vectors = [add(self.pick(v, v, low), self.pick(v, v, high)) for v in vectors]
-        vectors = [vectors[i] for i in (0, 4, 2, 6, 1, 5, 3, 7)]
-        for size in (4, 2, 1):
-            chunks = range(0, SUMS, 2 * size)
-            low = [c + half + i for c in chunks for half in (0, SUMS) for i in range(size)]
+        vectors = [vectors[i] for i in {4: (0, 2, 1, 3), 8: (0, 4, 2, 6, 1, 5, 3, 7)}[n]]
+        while len(vectors) > 1:
+            size = len(vectors) // 2
+            chunks = range(0, n, 2 * size)
+            low = [c + vector + i for c in chunks for vector in (0, n) for i in range(size)]
             high = [place + size for place in low]
             vectors = [
                 add(self.pick(a, b, low), self.pick(a, b, high))

@@ -238,7 +238,7 @@ class PackedDecoder:
 
     def _made(self, rows: int, wanted: int) -> list[np.ndarray]:
         """The arrays of `kernels.step.Work`."""
-        from unrolled.kernels.vectors import SUMS
+        from unrolled.kernels.heads import SUMS
 
         shapes = matrices(self.config)
         wide, _, up, _ = (shapes[f"stack.blocks.0.{name}.weight"][0] for name in LAYER)

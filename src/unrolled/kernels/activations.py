@@ -1,0 +1,123 @@
+"""What whole numbers stand for a row of activations in a product with whole-numbered weights?
+
+Round to nearest at a step for each row and span of inputs, as large as the span's largest number
+needs (the usual dynamic, symmetric scheme: Dettmers et al. 2022, section 2), but to 14 or 16 bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, no_type_check
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from unrolled.kernels.formats import GROUP, LEVELS, SPAN
+from unrolled.kernels.vectors import FLOAT, INT16, INT32, INT64, Rows, Vectors
+
+FORMAT_OF = {
+    types.float32: "float32",
+    types.uint16: "bfloat16",
+    types.int8: "int8",
+    types.uint8: "int4",
+}
+"""Of a `Packed`, by numba's type of its values."""
+_SMALLEST = 2.0**-100  # below it, levels / |x| may leave float32
+
+
+@njit(nogil=True, cache=True)
+@no_type_check  # here and elsewhere: numba compiles the function itself, not one that checks types
+def quantise(packed, x, xq, steps) -> None:
+    """The activations as the format of `packed` wants them; float formats take them as they are.
+
+    Shapes: x float32 [rows, inputs], xq int16 [rows, padded(inputs)], steps float32 [rows,
+    spans(inputs)], or wider; rows contiguous. For each row and span, step = max |x| / L, and xq =
+    the whole number nearest to x L / max |x|, where L = `LEVELS` of the format is at most 32767 and
+    so small that no sum of a span can leave 32 bits. Where max |x| < 2⁻¹⁰⁰, step and xq are 0.
+    Where an x is infinite or no number, so is the step, and with it are all products of that row.
+
+    Raises ValueError for rows that are not contiguous.
+    """
+    if not (contiguous(x) and contiguous(xq) and contiguous(steps)):
+        raise ValueError("rows of activations must be contiguous")
+    for row in range(x.shape[0]):
+        _quantise_row(packed, x, xq, steps, row)
+
+
+@njit
+@no_type_check
+def contiguous(array):
+    """Whether the numbers of a row are neighbours."""
+    return array.size == 0 or array.shape[1] == 1 or array.strides[1] == array.itemsize
+
+
+@no_type_check
+def padded_width(v: Vectors, inputs: Any) -> Any:
+    """`formats.padded`, at run time."""
+    return v.builder.and_(v.builder.add(inputs, INT64(GROUP - 1)), INT64(-GROUP))
+
+
+@intrinsic
+@no_type_check
+def _quantise_row(_, packed, x, xq, steps, row):
+    """Emit `quantise` of one row: nothing for float formats."""
+
+    def generate(context, builder, signature, arguments):
+        if format in LEVELS:
+            arrays = (Rows(context, builder, signature.args[i], arguments[i]) for i in (1, 2, 3))
+            _spans(Vectors(context, builder), LEVELS[format], arguments[4], *arrays)
+        return context.get_dummy_value()
+
+    format = FORMAT_OF[packed.types[0].dtype]
+    return types.void(packed, x, xq, steps, row), generate
+
+
+@no_type_check
+def _spans(v: Vectors, levels: int, row: Any, x: Rows, xq: Rows, steps: Rows) -> None:
+    b, inputs = v.builder, x.width
+    x, xq, steps = x.row(row), xq.row(row), steps.row(row)
+
+    def largest(count):
+        """By the bits of |x| as whole numbers, among which what is no number is beyond all."""
+
+        def body(k, before):
+            bits = b.bitcast(v.load(x, FLOAT, k, count), ir.VectorType(INT32, count))
+            bits = b.and_(bits, v.constant(INT32, 0x7FFFFFFF, count))
+            return [b.select(b.icmp_signed(">", bits, before[0]), bits, before[0])]
+
+        return body
+
+    def rounded(count, scale):
+        """A number added to 1.5 × 2²³ is rounded to a whole one, which the last bits then hold."""
+
+        def body(k, _):
+            sums = b.fmul(v.load(x, FLOAT, k, count), v.same(scale, count))
+            sums = b.fadd(sums, v.constant(FLOAT, 1.5 * 2.0**23, count))
+            bits = b.bitcast(sums, ir.VectorType(INT32, count))
+            v.store(b.trunc(bits, ir.VectorType(INT16, count)), xq, INT16, k)
+            return []
+
+        return body
+
+    def span(first, _):
+        last = v.smaller(b.add(first, INT64(SPAN)), inputs)
+        even = b.add(first, b.and_(b.sub(last, first), INT64(-v.lanes)))
+        none = v.constant(INT32, 0, v.lanes)
+        (lanes,) = v.loop(first, even, v.lanes, [none], largest(v.lanes))
+        most = v.call(f"llvm.vector.reduce.smax.v{v.lanes}i32", INT32, lanes)
+        (most,) = v.loop(even, last, 1, [v.vector([most])], largest(1))
+        most = b.bitcast(b.extract_element(most, INT32(0)), FLOAT)
+        tiny = b.fcmp_ordered("<", most, FLOAT(_SMALLEST))
+        step = b.select(tiny, FLOAT(0), b.fdiv(most, FLOAT(levels)))
+        scale = b.select(tiny, FLOAT(0), b.fdiv(FLOAT(levels), most))
+        v.store(step, steps, FLOAT, b.udiv(first, INT64(SPAN)))
+        v.loop(first, even, v.lanes, [], rounded(v.lanes, scale))
+        v.loop(even, last, 1, [], rounded(1, scale))
+        return []
+
+    def zero(k, _):
+        v.store(INT16(0), xq, INT16, k)
+        return []
+
+    v.loop(INT64(0), inputs, SPAN, [], span)
+    v.loop(inputs, padded_width(v, inputs), 1, [], zero)

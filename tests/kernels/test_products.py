@@ -1,0 +1,240 @@
+"""Are the products what the packed bytes say, to the last bit where that is promised?"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("numba")
+
+from unrolled.kernels import FORMATS, Packed, pack, unpack
+from unrolled.kernels.formats import GROUP, padded, spans
+from unrolled.kernels.products import multiply, quantise
+
+HALF = 2.0**-24  # of the last bit of float32
+
+
+def product(packed: Packed, x: np.ndarray, cuts: tuple[int, ...] = ()) -> np.ndarray:
+    """X Ŵᵀ by the kernels, the outputs divided at `cuts`; every buffer wider than it need be."""
+    rows, inputs = x.shape
+    outputs = len(packed.values)
+    xq = np.full((rows, padded(inputs) + 5), 77, np.int16)[:, 2:-3]
+    steps = np.full((rows, spans(inputs) + 3), np.nan, np.float32)[:, 1:-2]
+    out = np.full((rows, outputs + 4), np.nan, np.float32)
+    quantise(packed, x, xq, steps)
+    for first, last in itertools.pairwise((0, *cuts, outputs)):
+        multiply(packed, x, xq, steps, out[:, 2:-2], first, last)
+    assert np.isnan(out[:, :2]).all()
+    assert np.isnan(out[:, -2:]).all()
+    return out[:, 2:-2]
+
+
+def whole_activations(x: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Xq and the step of each input, one number after the other."""
+    levels = min(32767, (2**31 - 1) // (256 * largest))
+    xq, steps = np.zeros(x.shape, np.int64), np.zeros(x.shape, np.float32)
+    for row in range(len(x)):
+        for first in range(0, x.shape[1], 256):
+            span = x[row, first : first + 256]
+            most = np.abs(span).max()
+            if most >= 2.0**-100:
+                steps[row, first : first + 256] = most / np.float32(levels)
+                xq[row, first : first + 256] = np.rint(span * (np.float32(levels) / most))
+    return xq, steps
+
+
+def whole_weights(packed: Packed, inputs: int) -> np.ndarray:
+    if packed.format == "int8":
+        return packed.values[:, :inputs].astype(np.int64)
+    byte = packed.values.reshape(len(packed.values), -1, 16).astype(np.int64)
+    codes = np.concatenate([byte & 15, byte >> 4], axis=-1)
+    a, m = (packed.groups[..., i : i + 1].astype(np.int64) for i in (0, 1))
+    return (a * codes + m).reshape(len(codes), -1)[:, :inputs]
+
+
+def reference(packed: Packed, x: np.ndarray) -> np.ndarray:
+    """The integer formats' y, rounded where the formula says so and nowhere else."""
+    xq, steps = whole_activations(x, 127 if packed.format == "int8" else 1023)
+    q = whole_weights(packed, x.shape[1])
+    total = np.zeros((len(x), len(q)), np.float32)
+    for first in range(0, x.shape[1], 256):
+        span = slice(first, first + 256)
+        whole = xq[:, span] @ q[:, span].T
+        assert (np.abs(whole) < 2**31).all()
+        total += whole.astype(np.float32) * steps[:, first : first + 1]
+    return total * packed.scales
+
+
+def draw(rng: np.random.Generator, rows: int, outputs: int, inputs: int):
+    """X with a row of zeros and rows far apart in size, W; X by odd strides."""
+    x = rng.standard_normal((2 * rows + 1, inputs + 7)).astype(np.float32)[::2, 3:-4][:rows]
+    x *= (10.0 ** rng.uniform(-6, 6, (rows, 1))).astype(np.float32)
+    if rows > 2:
+        x[rng.integers(rows)] = 0
+    weight = rng.standard_normal((outputs, inputs)) * 10.0 ** rng.uniform(-3, 3, (outputs, 1))
+    weight[rng.integers(outputs)] = 0
+    return x, weight.astype(np.float32)
+
+
+def check(format: str, x: np.ndarray, weight: np.ndarray) -> None:
+    packed = pack(weight, format)
+    y, inputs = product(packed, x), x.shape[1]
+    if format in ("int8", "int4"):
+        assert np.array_equal(y, reference(packed, x))
+        # And is near to the product with the matrix that the format stands for: half a step a term.
+        _, steps = whole_activations(x, 127 if format == "int8" else 1023)
+        wide = unpack(packed, inputs).astype(np.float64)
+        exact, size = x.astype(np.float64) @ wide.T, np.abs(x) @ np.abs(wide).T
+        bound = steps.astype(np.float64) / 2 @ np.abs(wide).T
+        assert (np.abs(y - exact) <= 1.01 * bound + (inputs / 256 + 8) * HALF * size).all()
+    else:
+        wide = unpack(packed, inputs).astype(np.float64)
+        exact, size = x.astype(np.float64) @ wide.T, np.abs(x) @ np.abs(wide).T
+        assert (np.abs(y - exact) <= (inputs / 8 + 12) * HALF * size).all()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@given(
+    st.integers(1, 64),
+    st.integers(1, 70),
+    st.one_of(st.integers(1, 80), st.integers(240, 300), st.integers(500, 777)),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=60)
+def test_any_shape_agrees_with_the_reference(format, rows, outputs, inputs, seed):
+    check(format, *draw(np.random.default_rng(seed), rows, outputs, inputs))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_number_of_rows_to_64_agrees_with_the_reference(format):
+    for rows in range(1, 65):
+        check(format, *draw(np.random.default_rng(rows), rows, 11, 293))
+
+
+@pytest.mark.parametrize("format", ["int8", "int4"])
+@pytest.mark.parametrize("inputs", [256, 512, 200])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_whole_numbers_do_not_overflow(format, inputs, sign):
+    if format == "int8":
+        packed = pack(np.ones((3, inputs), np.float32), format)
+    else:  # q = 15 and 15 a + m = 1023, which `pack` promises never to pass
+        values = np.full((3, padded(inputs) // 2), 255, np.uint8)
+        groups = np.tile(np.int16([68, 3]), (3, padded(inputs) // GROUP, 1))
+        packed = Packed(values, np.ones(3, np.float32), groups)
+    x = np.full((5, inputs), sign * 3, np.float32)
+    x[3] *= np.where(np.arange(inputs) % 2, 1, -1)
+    y = product(packed, x)
+    assert np.array_equal(y, reference(packed, x))
+    assert np.allclose(y[0], 3 * sign * unpack(packed, inputs).sum(axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_row_is_the_same_bits_in_any_batch_and_for_any_division_of_outputs(format):
+    rng = np.random.default_rng(3)
+    x, weight = draw(rng, 17, 61, 333)
+    packed = pack(weight, format)
+    alone = np.concatenate([product(packed, row[None]) for row in x])
+    for rows in range(2, 18):
+        order = rng.permutation(17)[:rows]
+        cuts = tuple(sorted(rng.integers(0, 62, rng.integers(0, 5)).tolist()))
+        assert np.array_equal(product(packed, x[order], cuts), alone[order])
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_outputs_of_another_thread_are_left_alone(format):
+    x, weight = draw(np.random.default_rng(4), 6, 20, 64)
+    packed = pack(weight, format)
+    xq, steps = np.zeros((6, 64), np.int16), np.zeros((6, 1), np.float32)
+    out = np.full((6, 20), np.nan, np.float32)
+    quantise(packed, x, xq, steps)
+    multiply(packed, x, xq, steps, out, 7, 8)
+    multiply(packed, x, xq, steps, out, 9, 9)
+    assert (~np.isnan(out)).all(axis=0).nonzero()[0].tolist() == [7]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_stays_so_and_in_its_row(format, bad):
+    rng = np.random.default_rng(5)
+    x, weight = rng.standard_normal((5, 300)).astype(np.float32), rng.uniform(1, 2, (9, 300))
+    packed = pack(weight, format)
+    before = product(packed, x)
+    x[2, 290] = bad
+    after = product(packed, x)
+    assert not np.isfinite(after[2]).any()
+    assert np.array_equal(np.delete(before, 2, 0), np.delete(after, 2, 0))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_no_rows_no_outputs_and_no_inputs_are_no_trouble(format):
+    assert product(pack(np.ones((3, 5)), format), np.ones((0, 5), np.float32)).shape == (0, 3)
+    assert product(pack(np.ones((0, 5)), format), np.ones((2, 5), np.float32)).shape == (2, 0)
+    y = product(pack(np.ones((3, 0)), format), np.ones((2, 0), np.float32))
+    assert (y == 0).all()
+
+
+def test_rows_that_are_not_contiguous_are_refused():
+    packed = pack(np.ones((3, 8)), "float32")
+    x = np.ones((2, 16), np.float32)[:, ::2]
+    with pytest.raises(ValueError, match="contiguous"):
+        product(packed, x)
+
+
+MACHINES = {
+    "SSE2": ("x86-64", ""),
+    "AVX2": ("x86-64-v3", "+avx,+avx2,+fma,+bmi,+bmi2,+f16c,+sse4.1,+sse4.2,+ssse3,+popcnt"),
+    "AVX-512": ("x86-64-v4", "+avx512f,+avx512bw,+avx512vl,+avx512dq,+avx512cd,+avx2,+fma"),
+}
+"""Name and features of the targets to compile for."""
+
+
+def flags() -> set[str]:
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return set(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
+
+
+def on(machine: tuple[str, str], code: str) -> str:
+    """What a process prints that compiles for another machine."""
+    name, features = machine
+    environment = {
+        **os.environ,
+        "NUMBA_CPU_NAME": name,
+        "NUMBA_CPU_FEATURES": features,
+        "NUMBA_DISABLE_JIT_CACHE": "1",
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+EVERYTHING = """
+import numpy as np, test_products as t
+for format in t.FORMATS:
+    for rows, outputs, inputs in [(1, 9, 77), (7, 6, 300), (2, 5, 600)]:
+        x, weight = t.draw(np.random.default_rng(rows), rows, outputs, inputs)
+        t.check(format, x, weight)
+        y = t.product(t.pack(weight, format), x)
+        assert np.array_equal(t.product(t.pack(weight, format), x[-1:]), y[-1:])
+print("all hold")
+"""
+
+
+@pytest.mark.parametrize(
+    ("machine", "needs"),
+    [("SSE2", {"sse2"}), ("AVX2", {"avx2", "fma"}), ("AVX-512", {"avx512bw", "avx512vl"})],
+)
+def test_each_instruction_set_that_the_machine_has_agrees_with_the_reference(machine, needs):
+    if not needs <= flags():
+        pytest.skip(f"this machine has no {machine}")
+    assert on(MACHINES[machine], EVERYTHING) == "all hold\n"
