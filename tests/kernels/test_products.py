@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -192,6 +193,7 @@ MACHINES = {
     "SSE2": ("x86-64", ""),
     "AVX2": ("x86-64-v3", "+avx,+avx2,+fma,+bmi,+bmi2,+f16c,+sse4.1,+sse4.2,+ssse3,+popcnt"),
     "AVX-512": ("x86-64-v4", "+avx512f,+avx512bw,+avx512vl,+avx512dq,+avx512cd,+avx2,+fma"),
+    "AVX-512 VNNI": ("icelake-server", "+avx512f,+avx512bw,+avx512vl,+avx512vnni,+avx2,+fma"),
 }
 """Name and features of the targets to compile for."""
 
@@ -208,7 +210,6 @@ def on(machine: tuple[str, str], code: str) -> str:
         **os.environ,
         "NUMBA_CPU_NAME": name,
         "NUMBA_CPU_FEATURES": features,
-        "NUMBA_DISABLE_JIT_CACHE": "1",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
     }
     done = subprocess.run(
@@ -230,11 +231,47 @@ print("all hold")
 """
 
 
+INSTRUCTIONS = """
+from numba import types
+from unrolled.kernels import Packed
+from unrolled.kernels.products import multiply
+rows = lambda kind, axes=2: types.Array(kind, axes, "C")
+for kind in (types.int8, types.uint8, types.float32):
+    packed = types.NamedTuple((rows(kind), rows(types.float32, 1), rows(types.int16, 3)), Packed)
+    others = [rows(k) for k in (types.float32, types.int16, types.float32, types.float32)]
+    multiply.compile((packed, *others, types.int64, types.int64))
+print(*multiply.inspect_asm().values())
+"""
+
+
 @pytest.mark.parametrize(
-    ("machine", "needs"),
-    [("SSE2", {"sse2"}), ("AVX2", {"avx2", "fma"}), ("AVX-512", {"avx512bw", "avx512vl"})],
+    ("machine", "uses", "lacks"),
+    [
+        ("SSE2", ["pmaddwd", "%xmm"], ["%ymm", "%zmm", "vpmaddwd", "vfmadd"]),
+        ("AVX2", ["vpmaddwd", "vfmadd", "%ymm"], ["%zmm"]),
+        ("AVX-512", ["vpmaddwd", "vfmadd", "%zmm"], ["vpdpwssd"]),
+        ("AVX-512 VNNI", ["vpdpwssd", "vfmadd", "%zmm"], ["vpmaddwd"]),
+    ],
 )
-def test_each_instruction_set_that_the_machine_has_agrees_with_the_reference(machine, needs):
-    if not needs <= flags():
+def test_what_is_compiled_for_a_machine_is_what_it_has(machine, uses, lacks):
+    """Also for those that this machine can't run."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("assembly of x86-64")
+    assembly = on(MACHINES[machine], INSTRUCTIONS)
+    assert [name for name in uses if name not in assembly] == []
+    assert [name for name in lacks if name in assembly] == []
+
+
+NEEDS = {
+    "SSE2": {"sse2"},
+    "AVX2": {"avx2", "fma"},
+    "AVX-512": {"avx512bw", "avx512vl"},
+    "AVX-512 VNNI": {"avx512bw", "avx512vl", "avx512_vnni"},
+}
+
+
+@pytest.mark.parametrize("machine", NEEDS)
+def test_each_instruction_set_that_the_machine_has_agrees_with_the_reference(machine):
+    if not NEEDS[machine] <= flags():
         pytest.skip(f"this machine has no {machine}")
     assert on(MACHINES[machine], EVERYTHING) == "all hold\n"

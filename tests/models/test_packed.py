@@ -56,7 +56,9 @@ def made(seed: int = 0, **options: Any) -> Decoder:
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():
-            weight.mul_(2.0).add_(0.1 * torch.randn(weight.shape, generator=draw))
+            weight.mul_(2.0)
+            if weight.ndim == 1:
+                weight.add_(0.3 * torch.randn(weight.shape, generator=draw))
     assert isinstance(model, Decoder)
     return model.eval()
 

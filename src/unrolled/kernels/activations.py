@@ -25,7 +25,7 @@ FORMAT_OF = {
 _SMALLEST = 2.0**-100  # below it, levels / |x| may leave float32
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 @no_type_check  # here and elsewhere: numba compiles the function itself, not one that checks types
 def quantise(packed, x, xq, steps) -> None:
     """The activations as the format of `packed` wants them; float formats take them as they are.

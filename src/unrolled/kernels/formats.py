@@ -121,9 +121,9 @@ def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
         elif width:
             # More of the last weight: zeros would stretch the range of the last group.
             units = np.pad(units, ((0, 0), (0, width - inputs)), mode="edge")
-            codes, groups[block] = _grouped(units.reshape(len(units), -1, GROUP))
+            codes, groups[block] = _grouped(units.reshape(len(units), width // GROUP, GROUP))
             low, high = codes[..., : GROUP // 2], codes[..., GROUP // 2 :]
-            values[block] = (low | high << 4).view(np.int8).reshape(len(units), -1)
+            values[block] = (low | high << 4).view(np.int8).reshape(len(units), width // 2)
     return Packed(values if format == "int8" else values.view(np.uint8), scales, groups)
 
 
@@ -136,10 +136,10 @@ def unpack(packed: Packed, inputs: int) -> Float32[np.ndarray, "outputs {inputs}
         return (values.astype(np.uint32) << 16).view(np.float32)
     whole = values
     if packed.format == "int4":
-        pairs = values.reshape(len(values), -1, GROUP // 2)
+        pairs = values.reshape(*packed.groups.shape[:2], GROUP // 2)
         codes = np.concatenate([pairs & 15, pairs >> 4], axis=-1).astype(np.int16)
         a, m = packed.groups[..., :1], packed.groups[..., 1:]
-        whole = (codes * a + m).reshape(len(values), -1)
+        whole = (codes * a + m).reshape(len(values), 2 * values.shape[1])
     return whole[:, :inputs].astype(np.float32) * packed.scales[:, None]
 
 

@@ -7,8 +7,8 @@ slots and stand side by side, so that those are still in the cache nearest to th
     table of row r   17 18 19 42 57        q · K[17] … q · K[57], softmax, Σ p V[slot]
 
 The order of every sum is fixed by the lengths alone, so a row's result has the same bits wherever
-the row stands, and by whatever thread it is made. Scores are made eight slots at a time, in the
-tiles of `products`; a weighted sum of values keeps up to 32 of its numbers in registers while the
+the row stands, and by whatever thread it is made. Scores are made eight slots at a
+time; a weighted sum of values keeps up to 32 of its numbers in registers while the
 slots pass. An exponential is 2ⁿ e^r with a polynomial for |r| ≤ ln 2 / 2 (Cephes' expf; measured to
 be within 1 unit of the last place), which the compiler makes eight at a time.
 """
@@ -22,7 +22,6 @@ from numba import types
 from numba.extending import intrinsic
 
 from unrolled.kernels.compiling import compiled
-from unrolled.kernels.products import float_sums
 from unrolled.kernels.vectors import FLOAT, INT32, INT64, Rows, Vectors
 
 SUMS = 8
@@ -81,11 +80,29 @@ def _score(typing, queries, head, keys, slots, length, scale, scores):
         size, query = queries.width, queries.row(head)
         slots, scores = slots.row(INT64(0)), scores.row(INT64(0))
 
+        def products(rows):
+            """The query's with each of eight keys, as a vector."""
+
+            def by_lanes(k, sums):
+                q = v.load(query, FLOAT, k, v.lanes)
+                return [
+                    v.plus_product(v.load(row, FLOAT, k, v.lanes), q, total)
+                    for row, total in zip(rows, sums, strict=True)
+                ]
+
+            def one_by_one(k, sums):
+                key = v.vector([v.load(row, FLOAT, k) for row in rows])
+                return [v.plus_product(key, v.same(v.load(query, FLOAT, k), SUMS), sums[0])]
+
+            even = builder.and_(size, INT64(-v.lanes))
+            none = [v.constant(FLOAT, 0, v.lanes)] * SUMS
+            sums = v.totals(v.loop(INT64(0), even, v.lanes, none, by_lanes))
+            return v.loop(even, size, 1, [sums], one_by_one)[0]
+
         def eight(j, highest):
             places = v.places(j, SUMS, length)
             chosen = [builder.sext(v.load(slots, INT32, place), INT64) for place in places]
-            key_rows = [keys.row(slot) for slot in chosen]
-            sums = float_sums(v, "float32", key_rows, [query], size, ahead=0)
+            sums = products([keys.row(slot) for slot in chosen])
             sums = builder.fmul(sums, v.same(scale, SUMS))
             v.store(sums, scores, FLOAT, j)
             above = builder.fcmp_ordered(">", sums, highest[0])

@@ -50,7 +50,7 @@ _BLOCK_BYTES = 1 << 14  # of weights, which stay in the nearest cache while rows
 _AHEAD = 2048  # bytes of weights, asked for before they are needed
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 @no_type_check
 def multiply(packed, x, xq, steps, out, first, last) -> None:
     """out[:, first:last] = X Ŵᵀ, for these outputs alone: the rest is another thread's.
@@ -98,8 +98,8 @@ def _tile(rows: int, outputs: int) -> Any:
                 for i, kind in enumerate(packed.types)
             )
             r, o = v.places(row, rows, x.height), v.places(output, outputs, last)
-            x_rows, w_rows = [x.row(i) for i in r], [values.row(i) for i in o]
             if format in LEVELS:
+                w_rows = [values.row(i) for i in o]
                 if format == "int8":
                     weights, together = _int8(v, w_rows), outputs
                 else:  # all outputs opened at once would take more registers than there are
@@ -109,7 +109,7 @@ def _tile(rows: int, outputs: int) -> Any:
                 units = [v.load(scales.row(i), FLOAT, INT64(0)) for i in o]
                 sums = builder.fmul(sums, v.vector([unit for unit in units for _ in r]))
             else:
-                sums = float_sums(v, format, w_rows, x_rows, x.width)
+                sums = float_sums(v, format, values, x, r, o)
             for i, (place, row) in enumerate(itertools.product(o, r)):
                 v.store(builder.extract_element(sums, INT32(i)), out.row(row), FLOAT, place)
             return context.get_dummy_value()
@@ -125,12 +125,13 @@ _tile1, _tile2, _tile4 = _tile(1, 4), _tile(2, 4), _tile(4, 2)
 
 @no_type_check
 def float_sums(
-    v: Vectors, format: str, w_rows: list, x_rows: list, inputs: Any, ahead: int = _AHEAD
+    v: Vectors, format: str, weights: Rows, x: Rows, r: list, o: list, ahead: int = _AHEAD
 ) -> Any:
-    """Σ_i ŵ_i x_i of each output and row, as a vector in which rows run faster."""
+    """Σ_i ŵ_i x_i of rows r of X and outputs o, as a vector in which rows run faster."""
     element = FLOAT if format == "float32" else INT16
+    w_rows, x_rows, inputs = [weights.row(i) for i in o], [x.row(i) for i in r], x.width
 
-    def weights(row, k, count):
+    def widened(row, k, count):
         some = v.load(row, element, k, count)
         if format == "float32":
             return some
@@ -142,12 +143,12 @@ def float_sums(
         for row in w_rows if ahead else []:
             v.prefetch(v.address(row, element, k), ahead)
         x = [v.load(row, FLOAT, k, v.lanes) for row in x_rows]
-        pairs = itertools.product([weights(row, k, v.lanes) for row in w_rows], x)
+        pairs = itertools.product([widened(row, k, v.lanes) for row in w_rows], x)
         return [v.plus_product(*pair, total) for pair, total in zip(pairs, sums, strict=True)]
 
     def one_by_one(k, sums):
         x = [v.load(row, FLOAT, k) for row in x_rows]
-        w = [v.builder.extract_element(weights(row, k, 1), INT32(0)) for row in w_rows]
+        w = [v.builder.extract_element(widened(row, k, 1), INT32(0)) for row in w_rows]
         pairs = zip(*itertools.product(w, x), strict=True)
         return [v.plus_product(*(v.vector(numbers) for numbers in pairs), sums[0])]
 

@@ -22,6 +22,8 @@ FLOAT, INT8, INT16, INT32, INT64 = (
     ir.IntType(64),
 )
 Value = Any  # an ir.Value; llvmlite has no types
+SUMS = 8
+"""As many vectors as `Vectors.totals` adds up at once."""
 
 
 @no_type_check
