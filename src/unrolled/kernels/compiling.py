@@ -23,9 +23,10 @@ Tell = Callable[[str], object]
 def compiled(function: Callable[..., Any]) -> Any:
     """A function that other compiled ones call; under it nothing of Python runs.
 
-    What wraps it for the checks of shapes in tests is taken off: numba reads the bare function.
+    What wraps it for the checks of shapes in tests is taken off: numba reads the bare function. As
+    in NumPy, a division by zero is no error: a loop that could stop for one runs on no vectors.
     """
-    return numba.njit(nogil=True)(inspect.unwrap(function))
+    return numba.njit(nogil=True, error_model="numpy")(inspect.unwrap(function))
 
 
 def kept(function: Callable[..., Any]) -> Any:
@@ -36,9 +37,9 @@ def kept(function: Callable[..., Any]) -> Any:
     """
     bare = inspect.unwrap(function)
     try:
-        return numba.njit(nogil=True, cache=True)(bare)
+        return numba.njit(nogil=True, error_model="numpy", cache=True)(bare)
     except RuntimeError:  # no folder to keep it in: neither beside the source nor in the home
-        return numba.njit(nogil=True)(bare)
+        return compiled(bare)
 
 
 def sources() -> str:

@@ -30,16 +30,15 @@ SUMS = 8
 
 @intrinsic
 @no_type_check
-def dot(typing, a, b):
-    """Σ a_i b_i of two arrays of float32, of the length of the first."""
+def dot(typing, a, b, count):
+    """Σ a_i b_i of the first `count` numbers of two arrays of float32."""
 
     def generate(context, builder, signature, arguments):
         v = Vectors(context, builder)
         one, two = (
-            Rows(context, builder, kind, value)
-            for kind, value in zip(signature.args, arguments, strict=True)
+            Rows(context, builder, signature.args[i], arguments[i]).row(INT64(0)) for i in (0, 1)
         )
-        count, one, two = one.width, one.row(INT64(0)), two.row(INT64(0))
+        count = arguments[2]
 
         def add(k, total, size):
             return v.plus_product(v.load(one, FLOAT, k, size), v.load(two, FLOAT, k, size), total)
@@ -60,25 +59,26 @@ def dot(typing, a, b):
         rest = v.loop(even, count, 1, [v.vector([total])], lambda k, s: [add(k, s[0], 1)])
         return builder.extract_element(rest[0], INT32(0))
 
-    return types.float32(a, b), generate
+    return types.float32(a, b, types.int64), generate
 
 
 @intrinsic
 @no_type_check
-def _score(typing, queries, head, keys, slots, length, scale, scores):
-    """scores[j] = scale · queries[head] · keys[slots[j]] below `length`; returns the highest.
+def _score(typing, queries, r, column, keys, table, owner, length, scale, scores):
+    """scores[j] = scale · query · keys[table[owner, j]] below `length`; returns the highest.
 
-    The last stands again in the places up to the next multiple of eight.
+    The query stands in `queries` [rows, …] at row r from `column` on. The last score stands again
+    in the places up to the next multiple of eight.
     """
 
     def generate(context, builder, signature, arguments):
         v = Vectors(context, builder)
-        queries, keys, slots, scores = (
-            Rows(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 3, 6)
+        queries, keys, table, scores = (
+            Rows(context, builder, signature.args[i], arguments[i]) for i in (0, 3, 4, 8)
         )
-        head, length, scale = arguments[1], arguments[4], arguments[5]
-        size, query = queries.width, queries.row(head)
-        slots, scores = slots.row(INT64(0)), scores.row(INT64(0))
+        r, column, owner, length, scale = (arguments[i] for i in (1, 2, 5, 6, 7))
+        size, query = keys.width, v.address(queries.row(r), FLOAT, column)
+        slots, scores = table.row(owner), scores.row(INT64(0))
 
         def products(rows):
             """The query's with each of eight keys, as a vector."""
@@ -116,22 +116,24 @@ def _score(typing, queries, head, keys, slots, length, scale, scores):
             best = builder.select(builder.fcmp_ordered(">", other, best), other, best)
         return best
 
-    kinds = (queries, types.int64, keys, slots, types.int64, types.float32, scores)
+    i = types.int64
+    kinds = (queries, i, i, keys, table, i, i, types.float32, scores)
     return types.float32(*kinds), generate
 
 
 @intrinsic
 @no_type_check
-def _mix(typing, weights, values, slots, length, out):
-    """Out = Σ_j weights[j] values[slots[j]] over `length` slots."""
+def _mix(typing, weights, values, table, owner, length, out, r, column):
+    """out[r, column …] = Σ_j weights[j] values[table[owner, j]] over `length` slots."""
 
     def generate(context, builder, signature, arguments):
         v = Vectors(context, builder)
-        weights, values, slots, out = (
-            Rows(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 2, 4)
+        weights, values, table, out = (
+            Rows(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 2, 5)
         )
-        length, count = arguments[3], out.width
-        weights, slots, out = (some.row(INT64(0)) for some in (weights, slots, out))
+        owner, length, r, column = (arguments[i] for i in (3, 4, 6, 7))
+        count, slots, weights = values.width, table.row(owner), weights.row(INT64(0))
+        out = v.address(out.row(r), FLOAT, column)
 
         def columns(vectors, size):
             """Numbers c, … of the sum, some vectors of them."""
@@ -163,7 +165,8 @@ def _mix(typing, weights, values, slots, length, out):
             done = end
         return context.get_dummy_value()
 
-    return types.void(weights, values, slots, types.int64, out), generate
+    i = types.int64
+    return types.void(weights, values, table, i, i, out, i, i), generate
 
 
 @intrinsic
@@ -208,18 +211,17 @@ def exponential(x):
 
 @compiled
 @no_type_check
-def attend(queries, keys, values, slots, length, scores, ones, out):
-    """One key head of one row: out [heads, size] of the query heads [heads, size] that share it.
+def attend(queries, keys, values, table, owner, length, scores, ones, out, r, column):
+    """One head of one row: out[r, column …], of the query at the same place of `queries`.
 
-    `keys` and `values` [all slots, size] are the head's own, `slots` the row's. `scores` is room
-    for as many as `length`, rounded up to a multiple of eight; `ones` are as many ones.
+    `keys` and `values` [all slots, size] are the head's own; the row's slots are the first `length`
+    of table[owner]. `scores` is room for as many, rounded up to eights; `ones` are as many ones.
     """
-    scale = _ONE / np.float32(np.sqrt(np.float32(queries.shape[1])))
-    for head in range(queries.shape[0]):
-        highest = _score(queries, head, keys, slots, length, scale, scores)
-        for j in range(-(-length // SUMS) * SUMS):
-            scores[j] = exponential(scores[j] - highest)
-        share = _ONE / dot(scores[:length], ones)
-        for j in range(length):
-            scores[j] *= share
-        _mix(scores, values, slots, length, out[head])
+    scale = _ONE / np.float32(np.sqrt(np.float32(keys.shape[1])))
+    highest = _score(queries, r, column, keys, table, owner, length, scale, scores)
+    for j in range(-(-length // SUMS) * SUMS):
+        scores[j] = exponential(scores[j] - highest)
+    share = _ONE / dot(scores, ones, length)
+    for j in range(length):
+        scores[j] *= share
+    _mix(scores, values, table, owner, length, out, r, column)

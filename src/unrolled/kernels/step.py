@@ -133,43 +133,58 @@ def _normed(model, which, x, out):
     count = np.float32(size)
     mean = np.float32(0.0)
     if model.centred:
-        mean = dot(x, model.ones) / count
+        mean = dot(x, model.ones, size) / count
     for i in range(size):
         out[i] = x[i] - mean
-    scale = np.float32(1.0) / np.sqrt(dot(out, out) / count + model.eps)
+    scale = np.float32(1.0) / np.sqrt(dot(out, out, size) / count + model.eps)
     for i in range(size):
         out[i] = out[i] * scale * weight[i] + bias[i]
 
 
 @compiled
 @no_type_check
-def _turn(values, at, half, cos, sin):
-    """Rotate dimension i with i + half (Su et al. 2021, equation 34)."""
+def _turn(head, cos, sin):
+    """Rotate dimension i of a head with i + half of them (Su et al. 2021, equation 34)."""
+    half = cos.shape[0]
+    one, other = head[:half], head[half:]
     for i in range(half):
-        first, second = values[at + i], values[at + half + i]
-        values[at + i] = first * cos[i] - second * sin[i]
-        values[at + half + i] = second * cos[i] + first * sin[i]
+        first, second = one[i], other[i]
+        one[i] = first * cos[i] - second * sin[i]
+        other[i] = second * cos[i] + first * sin[i]
 
 
 @compiled
 @no_type_check
 def _store(model, rows, layer, qkv, first, last):
-    """Turn the queries and keys among outputs first…last, put what is to be kept in its slot."""
-    size = model.head_size
-    half = model.cos.shape[1]
-    turning = (model.heads + model.kv_heads) * size if model.cos.shape[0] else 0
-    kv = model.kv_heads * size
-    start = model.heads * size
+    """Turn queries and keys among the heads first…last of q, k, v; put k and v in their slots."""
+    size, kv_heads = model.head_size, model.kv_heads
+    turning = model.heads + kv_heads
     for r in range(qkv.shape[0]):
         position = rows.lengths[r] - 1
         slot = rows.table[rows.owner[r], position]
-        row = qkv[r]
-        for at in range(first, min(last, turning), size):
-            _turn(row, at, half, model.cos[position], model.sin[position])
-        for i in range(max(first, start), min(last, start + kv)):
-            rows.keys[layer, slot, i - start] = row[i]
-        for i in range(max(first, start + kv), last):
-            rows.values[layer, slot, i - start - kv] = row[i]
+        for head in range(first, last):
+            values = qkv[r, head * size : (head + 1) * size]
+            if head < turning and model.cos.shape[0]:
+                _turn(values, model.cos[position], model.sin[position])
+            at = head - model.heads
+            if at >= kv_heads:
+                _copy(values, rows.values[layer, slot, (at - kv_heads) * size :])
+            elif at >= 0:
+                _copy(values, rows.keys[layer, slot, at * size :])
+
+
+@compiled
+@no_type_check
+def _copy(source, target):
+    for i in range(source.shape[0]):
+        target[i] = source[i]
+
+
+@compiled
+@no_type_check
+def _add(source, target):
+    for i in range(target.shape[0]):
+        target[i] += source[i]
 
 
 _CUBIC = np.float32(0.044715)
@@ -183,55 +198,50 @@ def _activate(model, inner, active, first, last):
     """silu(gate) · up, or gelu's tanh form: x (1 + tanh z) / 2 = x / (1 + e^-2z)."""
     width = active.shape[1]
     for r in range(active.shape[0]):
-        source, target = inner[r], active[r]
+        source, target = inner[r, first:last], active[r, first:last]
         if model.gated:
-            for i in range(first, last):
+            up = inner[r, width + first : width + last]
+            for i in range(target.shape[0]):
                 gate = source[i]
-                target[i] = gate / (_ONE + exponential(-gate)) * source[width + i]
+                target[i] = gate / (_ONE + exponential(-gate)) * up[i]
         else:
-            for i in range(first, last):
+            for i in range(target.shape[0]):
                 x = source[i]
-                z = _TWICE * (x + _CUBIC * x * x * x)
-                target[i] = x / (_ONE + exponential(z))
+                target[i] = x / (_ONE + exponential(_TWICE * (x + _CUBIC * x * x * x)))
 
 
 @compiled
 @no_type_check
-def _product(model, layer, which, offset, x, narrow, steps, out, first, last, add):
-    """Outputs first…last of one of a layer's matrices, their biases (from `offset` on) added."""
+def _product(model, layer, which, offset, x, narrow, steps, out, first, last, stream):
+    """Outputs first…last of one of a layer's matrices, their biases (from `offset` on) added.
+
+    They are added to the stream too, where it has rows.
+    """
     multiply(_matrix(model, 4 * layer + which), x, narrow, steps, out, first, last)
-    if model.biases.shape[1]:
-        bias = model.biases[layer, offset:]
-        for r in range(out.shape[0]):
-            for i in range(first, last):
-                out[r, i] += bias[i]
-    if add.shape[0]:
-        for r in range(out.shape[0]):
-            for i in range(first, last):
-                add[r, i] += out[r, i]
+    for r in range(out.shape[0]):
+        made = out[r, first:last]
+        if model.biases.shape[1]:
+            _add(model.biases[layer, offset + first :], made)
+        if stream.shape[0]:
+            _add(made, stream[r, first:last])
 
 
 @compiled
 @no_type_check
 def _heard(model, rows, work, layer, thread, threads):
-    """A thread's share of attention: pairs of a key head and a row, the rows side by side."""
+    """A thread's share of attention: pairs of a head and a row, the rows of a head side by side."""
     count, size = work.x.shape[0], model.head_size
     group = model.heads // model.kv_heads
-    first, last = share(model.kv_heads * count, 1, thread, threads)
-    for pair in range(first, last):
-        head, r = pair // count, pair % count
-        mine = slice(head * size, (head + 1) * size)
-        ours = slice(head * group * size, (head + 1) * group * size)
-        attend(
-            work.qkv[r, ours].reshape(group, size),
-            rows.keys[layer, :, mine],
-            rows.values[layer, :, mine],
-            rows.table[rows.owner[r]],
-            rows.lengths[r],
-            work.scores[thread],
-            model.ones,
-            work.h[r, ours].reshape(group, size),
-        )
+    first, last = share(model.heads * count, 1, thread, threads)
+    scores = work.scores[thread]
+    for head in range(model.heads):
+        mine = slice(head // group * size, (head // group + 1) * size)
+        keys, values = rows.keys[layer, :, mine], rows.values[layer, :, mine]
+        for r in range(max(first - head * count, 0), min(last - head * count, count)):
+            attend(
+                work.qkv, keys, values, rows.table, rows.owner[r], rows.lengths[r], scores,
+                model.ones, work.h, r, head * size,
+            )  # fmt: skip
 
 
 @compiled
@@ -247,9 +257,12 @@ def _layer(model, rows, work, layer, barrier, due, thread, threads):
     quantise(model.like, work.h[from_:to], work.narrow[from_:to], work.steps[from_:to])
     due += threads
     meet(barrier, due)
-    first, last = share(wide, size, thread, threads)
+    first, last = share(wide // size, 1, thread, threads)
     nothing = work.x[:0]
-    _product(model, layer, QKV, 0, work.h, work.narrow, work.steps, work.qkv, first, last, nothing)
+    _product(
+        model, layer, QKV, 0, work.h, work.narrow, work.steps, work.qkv, first * size, last * size,
+        nothing,
+    )  # fmt: skip
     _store(model, rows, layer, work.qkv, first, last)
     due += threads
     meet(barrier, due)
