@@ -1,7 +1,8 @@
 """What whole numbers stand for a row of activations in a product with whole-numbered weights?
 
-Round to nearest at a step for each row and span of inputs, as large as the span's largest number
-needs (the usual dynamic, symmetric scheme: Dettmers et al. 2022, section 2), but to 14 or 16 bits.
+Round to nearest at a step for each row and span of inputs, as large as the largest number of the
+span needs (the usual dynamic, symmetric scheme: Dettmers et al. 2022, section 2), but to 16 bits
+for int8 and 13 for int4, which are as many as sums over a span leave room for.
 """
 
 from __future__ import annotations
@@ -36,12 +37,32 @@ def quantise(packed, x, xq, steps) -> None:
     so small that no sum of a span can leave 32 bits. Where max |x| < 2⁻¹⁰⁰, step and xq are 0.
     Where an x is infinite or no number, so is the step, and with it are all products of that row.
 
-    Raises ValueError for rows that are not contiguous.
+    Raises ValueError for shapes that don't fit, and rows that are not contiguous.
     """
-    if not (contiguous(x) and contiguous(xq) and contiguous(steps)):
-        raise ValueError("rows of activations must be contiguous")
+    fit(packed, x, xq, steps)
     for row in range(x.shape[0]):
         _quantise_row(packed, x, xq, steps, row)
+
+
+@njit
+@no_type_check
+def fit(packed, x, xq, steps):
+    """Raise ValueError unless the code below, which checks nothing, keeps within these arrays."""
+    rows, inputs = x.shape
+    outputs, width = packed.values.shape
+    whole = -(-inputs // GROUP) * GROUP
+    if len(packed.groups) > 0:
+        width *= 2
+    if outputs > 0 and width != (whole if len(packed.scales) > 0 else inputs):
+        raise ValueError("the activations must be as wide as the matrix has inputs")
+    if len(packed.scales) > 0 and (
+        min(len(xq), len(steps)) < rows
+        or xq.shape[1] < whole
+        or steps.shape[1] < -(-inputs // SPAN)
+    ):
+        raise ValueError("the quantised activations or their steps have not room enough")
+    if not (contiguous(x) and contiguous(xq) and contiguous(steps) and contiguous(packed.values)):
+        raise ValueError("rows of activations and weights must be contiguous")
 
 
 @njit

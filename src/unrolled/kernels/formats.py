@@ -30,7 +30,7 @@ from unrolled.errors import BadInput
 FORMATS = ("float32", "bfloat16", "int8", "int4")
 GROUP = 32
 """Inputs that share one (a, m) in int4; the integer formats pad the inputs to a multiple of it."""
-SPAN = 256
+SPAN = 512
 """Inputs of an activation row that share one step (see `products.quantise`)."""
 LARGEST = {"int8": 127, "int4": 1023}
 """No whole-numbered weight, q or a q + m, is beyond this."""
@@ -140,7 +140,8 @@ def unpack(packed: Packed, inputs: int) -> Float32[np.ndarray, "outputs {inputs}
         codes = np.concatenate([pairs & 15, pairs >> 4], axis=-1).astype(np.int16)
         a, m = packed.groups[..., :1], packed.groups[..., 1:]
         whole = (codes * a + m).reshape(len(values), 2 * values.shape[1])
-    return whole[:, :inputs].astype(np.float32) * packed.scales[:, None]
+    unpacked: np.ndarray = whole[:, :inputs].astype(np.float32) * packed.scales[:, None]
+    return unpacked
 
 
 def _grouped(

@@ -1,7 +1,7 @@
 """How fast is Y = X Ŵᵀ for a few rows of X? As fast as Ŵ can be read.
 
 `formats` says what Ŵ is. For float32 and bfloat16, y_o = Σ_i x_i ŵ_oi. For the integer formats the
-activations are whole numbers too, of 14 or 16 bits, a step for each row and span of 256 inputs:
+activations are whole numbers too, of 13 or 16 bits, a step for each row and span of 512 inputs:
 
     y_o = c_o Σ_spans step_s float32(Σ_(i in s) q_oi xq_i)        q_oi: int8's q, int4's a q + m
 
@@ -10,7 +10,7 @@ order, on how many lanes or threads it is taken; the outer one goes from the fir
 rounded after each product and each sum. So these numbers are the same bits on every machine. Others
 round activations to 8 bits (Dettmers et al. 2022, section 2); more cost no more bytes of Ŵ.
 
-A tile is the sums of 4 rows of X with 2 outputs, or of 1 or 2 rows with 4, all in registers:
+A tile is 8 sums, of 4, 2 or 1 rows of X with 2, 4 or 8 outputs, which stay in registers:
 
                  2 outputs: rows of Ŵ, each read once, from memory
                ┌───────┬───────┐
@@ -40,9 +40,9 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from unrolled.kernels.activations import FORMAT_OF, contiguous, padded_width, quantise
+from unrolled.kernels.activations import FORMAT_OF, contiguous, fit, padded_width, quantise
 from unrolled.kernels.formats import GROUP, LEVELS, SPAN
-from unrolled.kernels.vectors import FLOAT, INT8, INT16, INT32, INT64, Rows, Vectors
+from unrolled.kernels.vectors import FLOAT, INT8, INT16, INT32, INT64, SUMS, Rows, Vectors
 
 __all__ = ["multiply", "quantise"]
 
@@ -56,32 +56,38 @@ def multiply(packed, x, xq, steps, out, first, last) -> None:
     """out[:, first:last] = X Ŵᵀ, for these outputs alone: the rest is another thread's.
 
     Shapes: x [rows, inputs], xq and steps as `quantise` made them (unused by float formats), out
-    float32 [rows, outputs]; rows contiguous. Raises ValueError for rows that are not.
+    float32 [rows, outputs], or larger; rows contiguous.
+
+    Raises ValueError for shapes that don't fit, outputs that are not there, and rows that are not
+    contiguous.
     """
-    if not (contiguous(x) and contiguous(xq) and contiguous(out) and contiguous(packed.values)):
-        raise ValueError("rows of activations, weights and products must be contiguous")
+    fit(packed, x, xq, steps)
     rows = x.shape[0]
-    block = max(4, last - first)
+    if len(out) < rows or not 0 <= first <= last <= min(out.shape[1], len(packed.values)):
+        raise ValueError("there are not so many rows or outputs")
+    if not contiguous(out):
+        raise ValueError("rows of products must be contiguous")
+    block = max(SUMS, last - first)
     if rows > 4:
-        block = max(4, _BLOCK_BYTES // max(1, packed.values.strides[0]) // 4 * 4)
+        block = max(SUMS, _BLOCK_BYTES // max(1, packed.values.strides[0]) // SUMS * SUMS)
     for low in range(first, last, block):
         high = min(low + block, last)
         row = 0
-        while rows - row > 2:
-            for output in range(low, high, 2):
-                _tile4(packed, x, xq, steps, out, row, output, high)
+        while row < rows:
+            output = low
+            while output < high:
+                if rows - row > 2:
+                    output += _tile4(packed, x, xq, steps, out, row, output, high)
+                elif rows - row == 2:
+                    output += _tile2(packed, x, xq, steps, out, row, output, high)
+                else:
+                    output += _tile1(packed, x, xq, steps, out, row, output, high)
             row += 4
-        if rows - row == 2:
-            for output in range(low, high, 4):
-                _tile2(packed, x, xq, steps, out, row, output, high)
-        if rows - row == 1:
-            for output in range(low, high, 4):
-                _tile1(packed, x, xq, steps, out, row, output, high)
 
 
 @no_type_check
-def _tile(rows: int, outputs: int) -> Any:
-    """The intrinsic that computes `rows` rows by `outputs` outputs, from (row, output) on.
+def _tile(rows: int) -> Any:
+    """The intrinsic that computes `rows` rows by some outputs, from (row, output) on; how many.
 
     Beyond the last of either it takes the last again, and writes the same number twice.
     """
@@ -112,15 +118,17 @@ def _tile(rows: int, outputs: int) -> Any:
                 sums = float_sums(v, format, values, x, r, o)
             for i, (place, row) in enumerate(itertools.product(o, r)):
                 v.store(builder.extract_element(sums, INT32(i)), out.row(row), FLOAT, place)
-            return context.get_dummy_value()
+            return INT64(outputs)
 
         format = FORMAT_OF[packed.types[0].dtype]
-        return types.void(packed, x, xq, steps, out, row, output, last), generate
+        # For 8 of int4 there are not enough registers for the addresses.
+        outputs = 4 if rows == 1 and format == "int4" else SUMS // rows
+        return types.int64(packed, x, xq, steps, out, row, output, last), generate
 
     return intrinsic(tile)
 
 
-_tile1, _tile2, _tile4 = _tile(1, 4), _tile(2, 4), _tile(4, 2)
+_tile1, _tile2, _tile4 = _tile(1), _tile(2), _tile(4)
 
 
 @no_type_check
@@ -177,7 +185,7 @@ def _int4(v: Vectors, w_rows: list, group_rows: list) -> list:
     """As `_int8`: 16 bytes opened into the 32 numbers a q + m of a group."""
     b, half = v.builder, GROUP // 2
     # Hidden, or LLVM would mask and shift the bytes before it widens them, and so widen twice.
-    fifteen, four = (v.same(v.hidden(INT16(n)), half) for n in (15, 4))
+    fifteen, four = (v.same(b.trunc(v.hidden(INT32(n)), INT16), half) for n in (15, 4))
 
     def of(row, groups):
         def weights(k):

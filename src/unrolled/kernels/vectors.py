@@ -9,7 +9,7 @@ numbers, which it does not see as such, they are named.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, no_type_check
+from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils
@@ -24,13 +24,18 @@ FLOAT, INT8, INT16, INT32, INT64 = (
 Value = Any  # an ir.Value; llvmlite has no types
 SUMS = 8
 """As many vectors as `Vectors.totals` adds up at once."""
+PAIRS = {
+    "+avx512bw": ("llvm.x86.avx512.pmaddw.d.512", 32),
+    "+avx2": ("llvm.x86.avx2.pmadd.wd", 16),
+    "x86_64": ("llvm.x86.sse2.pmadd.wd", 8),
+}
+"""What a target must have: its instruction for products of pairs, of so many numbers at once."""
 
 
-@no_type_check
 class Rows:
     """A numba array, cut along its first axis into rows; these are contiguous."""
 
-    def __init__(self, context, builder, array_type, value) -> None:
+    def __init__(self, context: Any, builder: Any, array_type: Any, value: Value) -> None:
         array = context.make_array(array_type)(context, builder, value)
         self.builder = builder
         self.data = builder.bitcast(array.data, INT8.as_pointer())
@@ -44,25 +49,18 @@ class Rows:
         return self.builder.gep(self.data, [offset], source_etype=INT8)
 
 
-@no_type_check
 class Vectors:
     """Emits code on vectors of `lanes` 32-bit numbers, and on shorter ones where told.
 
     A lane for each 32 bits of AVX-512's vectors, else 8: one of AVX2's, two of smaller processors'.
     """
 
-    def __init__(self, context, builder) -> None:
+    def __init__(self, context: Any, builder: Any) -> None:
         self.builder = builder
         machine, _, features = context.codegen().magic_tuple()
-        features = features.split(",")
-        self.lanes = 16 if "+avx512bw" in features else 8
-        self.pairs = None
-        if "+avx512bw" in features:
-            self.pairs = "llvm.x86.avx512.pmaddw.d.512", 32
-        elif "+avx2" in features:
-            self.pairs = "llvm.x86.avx2.pmadd.wd", 16
-        elif machine.startswith("x86_64"):
-            self.pairs = "llvm.x86.sse2.pmadd.wd", 8
+        has = {machine.split("-")[0], *features.split(",")}
+        self.lanes = 16 if "+avx512bw" in has else 8
+        self.pairs = next((named for need, named in PAIRS.items() if need in has), None)
 
     def places(self, first: Value, count: int, last: Value) -> list[Value]:
         """First, first + 1, …, and last - 1 in place of what is beyond it."""
@@ -135,8 +133,8 @@ class Vectors:
         return self.pick(one, one, [0] * count)
 
     def hidden(self, number: Value) -> Value:
-        """A number whose value LLVM can't know: it went through no instructions at all."""
-        kind = ir.FunctionType(number.type, [number.type])
+        """A 32-bit number whose value LLVM can't know: it went through no instructions at all."""
+        kind = ir.FunctionType(INT32, [INT32])
         return self.builder.asm(kind, "", "=r,0", [number], side_effect=False)
 
     def fence(self) -> None:
@@ -173,7 +171,8 @@ class Vectors:
     def plus_products(self, a: Value, b: Value, c: Value) -> Value:
         """32-bit c plus the products of 16-bit a and b, two to a lane; which two is not said.
 
-        By the processor's own instruction for pairs of neighbours, or on any other by halves.
+        By the processor's own instruction for pairs of neighbours (with VNNI, LLVM makes it one
+        with the sum: vpdpwssd), or on any other by halves.
         """
         builder, wide = self.builder, c.type
         if self.pairs:
@@ -213,10 +212,10 @@ class Vectors:
         while len(vectors) > 1:
             size = len(vectors) // 2
             chunks = range(0, n, 2 * size)
-            low = [c + vector + i for c in chunks for vector in (0, n) for i in range(size)]
-            high = [place + size for place in low]
+            first = [c + vector + i for c in chunks for vector in (0, n) for i in range(size)]
+            second = [place + size for place in first]
             vectors = [
-                add(self.pick(a, b, low), self.pick(a, b, high))
+                add(self.pick(a, b, first), self.pick(a, b, second))
                 for a, b in zip(vectors[::2], vectors[1::2], strict=True)
             ]
         return vectors[0]

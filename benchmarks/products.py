@@ -1,6 +1,6 @@
 """How near are the products with packed weights to what the machine allows? Beside PyTorch's own.
 
-    python benchmarks/kernels.py products [ROUNDS]    milliseconds for all linear layers of a step
+    python benchmarks/products.py [ROUNDS]    milliseconds for all linear layers of a step
 
 The layers of SmolLM2-135M: 30 times q, k and v together 960 × 576, out 576 × 576, gate and up
 together 3072 × 576, down 576 × 1536; and the head 49152 × 576; random weights. For 1, 4, 16 and 64
@@ -219,13 +219,10 @@ def measured(
 
 
 def main() -> None:
-    """Run the part that was named."""
-    words = sys.argv[1:]
-    if words[:1] != ["products"] or len(words) > 2:
-        sys.exit("usage: python benchmarks/kernels.py products [ROUNDS]")
+    """Print the table."""
     warnings.filterwarnings("ignore", message="torch.quantize_per_tensor")  # a peer, while it lasts
     print(f"{processor()}, torch {torch.__version__}, Python {platform.python_version()}")
-    products(int(words[1]) if len(words) == 2 else 21)
+    products(int(sys.argv[1]) if len(sys.argv) > 1 else 21)
     print(f"\npeak memory of this process {peak_megabytes():,.0f} MB")
 
 
