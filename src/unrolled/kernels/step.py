@@ -44,8 +44,8 @@ class Model(NamedTuple):
     like: Packed
     """Empty, but of the types of all the matrices."""
     places: np.ndarray
-    """int64 [4 · layers + 1, 6]: address of values, outputs, columns, addresses of scales and of
-    groups, groups of an output."""
+    """int64 [4 · layers + 1, 8]: of the values of each matrix the address and both sizes, of its
+    scales the address and the size, of its groups the address and the first two sizes."""
     norms: np.ndarray
     """float32 [2 · layers + 1, 2, hidden]: weight and bias of each norm, in the order of use."""
     biases: np.ndarray
@@ -119,8 +119,8 @@ def _matrix(model, number):
     """A matrix of the model; its bias is apart."""
     place, like = model.places[number], model.like
     values = carray(_pointer(place[0], like.values), (place[1], place[2]))
-    scales = carray(_pointer(place[3], like.scales), (place[1],))
-    groups = carray(_pointer(place[4], like.groups), (place[1], place[5], 2))
+    scales = carray(_pointer(place[3], like.scales), (place[4],))
+    groups = carray(_pointer(place[5], like.groups), (place[6], place[7], 2))
     return Packed(values, scales, groups)
 
 

@@ -298,13 +298,11 @@ def _laid_out(config: ModelConfig, packs: Packs) -> Any:
         if not all(part.flags.c_contiguous for part in pack):
             raise BadInput(f"{name} should be contiguous in memory")
         places.append(
-            (
-                values.ctypes.data,
-                *values.shape,
-                scales.ctypes.data,
-                groups.ctypes.data,
-                groups.shape[1],
-            )
+            [
+                *(values.ctypes.data, *values.shape),
+                *(scales.ctypes.data, *scales.shape),
+                *(groups.ctypes.data, *groups.shape[:2]),
+            ]
         )
         like = Packed(*(np.empty((0,) * part.ndim, part.dtype) for part in pack))
     layers, hidden = config.num_layers, config.hidden_size
