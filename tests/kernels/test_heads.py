@@ -9,12 +9,17 @@ pytest.importorskip("numba")
 
 import numba
 
-from unrolled.kernels.heads import attend, dot, exponential
+from unrolled.kernels.heads import attend, dot, exponential, highest
 
 
 @numba.njit
 def dotted(a, b):
     return dot(a, b, len(a))
+
+
+@numba.njit
+def highest_of(a):
+    return highest(a, len(a))
 
 
 @numba.njit
@@ -45,6 +50,16 @@ def test_a_dot_product_is_that_of_float64(length: int) -> None:
     a, b = np.random.default_rng(length).standard_normal((2, length)).astype(np.float32)
     exact = a.astype(np.float64) @ b
     assert dotted(a, b) == pytest.approx(exact, abs=1e-6 * float(1 + np.abs(a * b).sum()))
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 31, 32, 33, 100])
+def test_the_highest_is_the_largest_number(length: int) -> None:
+    rng = np.random.default_rng(length)
+    for _ in range(20):
+        a = rng.standard_normal(length).astype(np.float32)
+        assert highest_of(a) == a.max(initial=-np.inf)
+        a[rng.random(length) < 0.2] = np.nan
+        assert highest_of(a) == np.nanmax(a, initial=-np.inf, where=~np.isnan(a))
 
 
 def test_an_exponential_is_within_one_unit_of_the_last_place() -> None:

@@ -99,14 +99,18 @@ def test_float32_gives_the_models_own_log_probabilities(case: tuple[Any, ...]) -
     compare(model, model.packed("float32", threads=2), APART["float32"])
 
 
-def test_the_logits_themselves_are_the_models() -> None:
-    model = made(**LARGE, rope_factor=4.0, rope_original_positions=20)
-    engine = model.packed("float32")
-    engine.start([PROMPTS[0]])
-    with torch.no_grad():
-        expected = model(torch.tensor([PROMPTS[0]]))[0, -1:]
-    found = torch.from_numpy(engine.room(5, 1).logits)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rope_factor": 4.0, "rope_original_positions": 20},
+        {"vocab_size": 2500, "hidden_size": 40, "num_heads": 2},
+        {"num_heads": 1, "num_layers": 1},
+    ],
+    ids=["stretched", "vocabulary of chunks", "one head"],
+)
+def test_sizes_of_other_kinds_too(options: Any) -> None:
+    model = made(**options)
+    compare(model, model.packed("float32", threads=2), APART["float32"])
 
 
 @pytest.mark.parametrize("weights", FORMATS)

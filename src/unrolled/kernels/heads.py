@@ -64,6 +64,41 @@ def dot(typing, a, b, count):
 
 @intrinsic
 @no_type_check
+def highest(typing, a, count):
+    """The largest of the first `count` numbers of a float32 array, but for what is no number."""
+
+    def generate(context, builder, signature, arguments):
+        v = Vectors(context, builder)
+        row, count = Rows(context, builder, a, arguments[0]).row(INT64(0)), arguments[1]
+
+        def larger(k, best, size):
+            some = v.load(row, FLOAT, k, size)
+            return builder.select(builder.fcmp_ordered(">", some, best), some, best)
+
+        def several(k, most):
+            return [
+                larger(builder.add(k, INT64(i * v.lanes)), best, v.lanes)
+                for i, best in enumerate(most)
+            ]
+
+        even = builder.and_(count, INT64(-4 * v.lanes))
+        lowest = float("-inf")
+        most = v.loop(
+            INT64(0), even, 4 * v.lanes, [v.constant(FLOAT, lowest, v.lanes)] * 4, several
+        )
+        best = FLOAT(lowest)
+        for vector in most:
+            for i in range(v.lanes):
+                one = builder.extract_element(vector, INT32(i))
+                best = builder.select(builder.fcmp_ordered(">", one, best), one, best)
+        (best,) = v.loop(even, count, 1, [v.vector([best])], lambda k, b: [larger(k, b[0], 1)])
+        return builder.extract_element(best, INT32(0))
+
+    return types.float32(a, types.int64), generate
+
+
+@intrinsic
+@no_type_check
 def _score(typing, queries, r, column, keys, table, owner, length, scale, scores):
     """scores[j] = scale · query · keys[table[owner, j]] below `length`; returns the highest.
 
@@ -218,9 +253,9 @@ def attend(queries, keys, values, table, owner, length, scores, ones, out, r, co
     of table[owner]. `scores` is room for as many, rounded up to eights; `ones` are as many ones.
     """
     scale = _ONE / np.float32(np.sqrt(np.float32(keys.shape[1])))
-    highest = _score(queries, r, column, keys, table, owner, length, scale, scores)
+    most = _score(queries, r, column, keys, table, owner, length, scale, scores)
     for j in range(-(-length // SUMS) * SUMS):
-        scores[j] = exponential(scores[j] - highest)
+        scores[j] = exponential(scores[j] - most)
     share = _ONE / dot(scores, ones, length)
     for j in range(length):
         scores[j] *= share

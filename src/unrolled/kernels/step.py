@@ -4,7 +4,7 @@
     a layer:   h = norm(x)    q, k, v = W_qkv h    q, k turned    K[slot], V[slot] = k, v
                x += W_out attend(q, K, V)
                h = norm(x)    x += W_down act(W_up h)
-    logits = W_head norm(x)                             for the rows that are asked for
+    log p = log softmax(W_head norm(x))                 for the rows that are asked for
 
 (Vaswani et al. 2017; Llama's form of it: Touvron et al. 2023, section 2.2.) Some threads do it
 together: norms, attention and whatever sees a whole row are shared out by rows, products by
@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 
 from unrolled.kernels.compiling import compiled, kept, sources
 from unrolled.kernels.formats import Packed
-from unrolled.kernels.heads import attend, dot, exponential
+from unrolled.kernels.heads import attend, dot, exponential, highest
 from unrolled.kernels.products import multiply, quantise
 from unrolled.kernels.team import meet, share
 
@@ -34,6 +34,8 @@ QKV, OUT, UP, DOWN = range(4)
 """The matrices of a layer, in the order in which `Model.places` has them; the head stands last."""
 LINE = 16
 """Outputs that one thread makes at least: their float32 fill a line of the processor's cache."""
+CHUNK = 1024
+"""Tokens whose exponentials are summed together: in an order that no number of threads changes."""
 
 
 class Model(NamedTuple):
@@ -54,7 +56,7 @@ class Model(NamedTuple):
     """float32 [positions, head size / 2], or [0, …] where positions are in the embeddings."""
     sin: np.ndarray
     ones: np.ndarray
-    """float32 [the longer of hidden size and positions]: a sum is a product with ones."""
+    """float32 [the longest of hidden size, positions and CHUNK]: a sum is a product with ones."""
     heads: int
     kv_heads: int
     head_size: int
@@ -78,7 +80,7 @@ class Rows(NamedTuple):
     lengths: np.ndarray
     """int32 [rows]: how much of its sequence a row sees, itself included."""
     wanted: np.ndarray
-    """int32: the rows whose logits are asked for."""
+    """int32: the rows whose log-probabilities are asked for."""
 
 
 class Work(NamedTuple):
@@ -98,9 +100,9 @@ class Work(NamedTuple):
     narrow_active: np.ndarray
     steps_active: np.ndarray
     scores: np.ndarray
-    """float32 [threads, positions]."""
-    logits: np.ndarray
-    """float32 [wanted, vocab]."""
+    """float32 [threads, the longer of positions and CHUNK, and eight more]."""
+    sums: np.ndarray
+    """float32 [wanted, chunks of the vocabulary, 2]: highest logit, and sum of e^(logit - it)."""
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -308,11 +310,43 @@ def _layer(model, rows, work, layer, barrier, due, thread, threads):
     return due
 
 
+@compiled
+@no_type_check
+def _summed(model, logits, sums, room, first, last):
+    """The sums of the chunks that begin at tokens first…last, of each row."""
+    for w in range(logits.shape[0]):
+        for start in range(first, last, CHUNK):
+            some = logits[w, start : start + CHUNK]
+            count = some.shape[0]
+            most = highest(some, count)
+            for i in range(count):
+                room[i] = exponential(some[i] - most)
+            sums[w, start // CHUNK, 0] = most
+            sums[w, start // CHUNK, 1] = dot(room, model.ones, count)
+
+
+@compiled
+@no_type_check
+def _logarithms(logits, sums, first, last):
+    """Tokens first…last of log softmax, in place."""
+    for w in range(logits.shape[0]):
+        most = np.float32(-np.inf)
+        for chunk in range(sums.shape[1]):
+            most = sums[w, chunk, 0] if sums[w, chunk, 0] > most else most
+        total = np.float32(0.0)
+        for chunk in range(sums.shape[1]):
+            total += sums[w, chunk, 1] * exponential(sums[w, chunk, 0] - most)
+        logarithm = np.float32(np.log(total))
+        some = logits[w, first:last]
+        for i in range(some.shape[0]):
+            some[i] = (some[i] - most) - logarithm
+
+
 def _made(fingerprint: str) -> Any:
     """The step; that it closes over `fingerprint` tells numba when another file has changed."""
 
     @no_type_check
-    def step(model, rows, work, barrier, thread, threads):
+    def step(model, rows, work, log_probs, barrier, thread, threads):
         fingerprint  # noqa: B018
         due, last = 0, (model.places.shape[0] - 1) // 4
         for layer in range(last):
@@ -324,11 +358,15 @@ def _made(fingerprint: str) -> Any:
         quantise(model.like, work.h[from_:to], work.narrow[from_:to], work.steps[from_:to])
         due += threads
         meet(barrier, due)
-        first, end = share(work.logits.shape[1], LINE, thread, threads)
+        first, end = share(log_probs.shape[1], CHUNK, thread, threads)
         multiply(
             _matrix(model, 4 * last), work.h[:wanted], work.narrow[:wanted], work.steps[:wanted],
-            work.logits, first, end,
+            log_probs, first, end,
         )  # fmt: skip
+        _summed(model, log_probs, work.sums, work.scores[thread], first, end)
+        due += threads
+        meet(barrier, due)
+        _logarithms(log_probs, work.sums, first, end)
         due += threads
         meet(barrier, due)
 
@@ -336,5 +374,7 @@ def _made(fingerprint: str) -> Any:
 
 
 step = _made(sources())
-"""step(model, rows, work, barrier, thread, threads): one thread's part; the stream `work.x` is used
-up, keys and values of each row are in its slot, and `work.logits` is filled when all have done."""
+"""step(model, rows, work, log_probs, barrier, thread, threads): one thread's part.
+
+The stream `work.x` is used up; when all have done, keys and values of each row are in its slot, and
+log_probs float32 [wanted, vocab] is filled."""

@@ -196,12 +196,13 @@ class PackedDecoder:
         rows = Rows(slots.keys, slots.values, slots.table, owner, lengths, wanted)
         threads = self.threads if len(tokens) * self.weights > WORTH_A_THREAD else 1
         with self._lock:
-            work = self.room(len(tokens), len(wanted))
+            work = self._room(len(tokens), len(wanted))
+            log_probs = np.empty((len(wanted), self.vocab_size), np.float32)
             self._embed(tokens, lengths - 1, work.x)
             with telling(self.tell):
-                self.team.run(lambda *who: step(self.model, rows, work, *who), threads)
+                self.team.run(lambda *who: step(self.model, rows, work, log_probs, *who), threads)
             self.tell = None
-            return torch.from_numpy(work.logits).log_softmax(-1)
+        return torch.from_numpy(log_probs)
 
     def _embed(
         self,
@@ -221,7 +222,7 @@ class PackedDecoder:
         if self.added is not None:
             x += self.added[positions]
 
-    def room(self, rows: int, wanted: int) -> Any:
+    def _room(self, rows: int, wanted: int) -> Any:
         """Room for a step of this size, within what was made for the largest one so far."""
         from unrolled.kernels.step import Work
 
@@ -230,15 +231,16 @@ class PackedDecoder:
             self._work = {}
             self._largest = self._made(*self._most)
         if (rows, wanted) not in self._work:
-            *parts, scores, logits = self._largest
+            *parts, scores, sums = self._largest
             self._work = {
-                (rows, wanted): Work(*(part[:rows] for part in parts), scores, logits[:wanted])
+                (rows, wanted): Work(*(part[:rows] for part in parts), scores, sums[:wanted])
             }
         return self._work[rows, wanted]
 
     def _made(self, rows: int, wanted: int) -> list[np.ndarray]:
         """The arrays of `kernels.step.Work`."""
         from unrolled.kernels.heads import SUMS
+        from unrolled.kernels.step import CHUNK
 
         shapes = matrices(self.config)
         wide, _, up, _ = (shapes[f"stack.blocks.0.{name}.weight"][0] for name in LAYER)
@@ -247,8 +249,9 @@ class PackedDecoder:
         for width in (hidden, mlp):
             made.append(np.empty((rows, padded(width)), np.int16))
             made.append(np.empty((rows, spans(width)), np.float32))
-        made.append(np.empty((self.threads, self.config.max_positions + SUMS), np.float32))
-        made.append(np.empty((wanted, self.vocab_size), np.float32))
+        longest = max(self.config.max_positions, CHUNK)
+        made.append(np.empty((self.threads, longest + SUMS), np.float32))
+        made.append(np.empty((wanted, -(-self.vocab_size // CHUNK), 2), np.float32))
         return made
 
     def bytes_of_step(self, slots: Slots) -> int:
@@ -288,7 +291,7 @@ def _array(packs: Packs, name: str) -> Float32[np.ndarray, ...]:
 
 def _laid_out(config: ModelConfig, packs: Packs) -> Any:
     """The model as the step reads it (`kernels.step.Model`)."""
-    from unrolled.kernels.step import Model
+    from unrolled.kernels.step import CHUNK, Model
 
     places = []
     for name in matrices(config):
@@ -325,7 +328,7 @@ def _laid_out(config: ModelConfig, packs: Packs) -> Any:
         cos, sin = (table.numpy() for table in rotary_table(config))
     return Model(
         like, np.array(places, np.int64), norms, biases, cos, sin,
-        np.ones(max(hidden, config.max_positions), np.float32),
+        np.ones(max(hidden, config.max_positions, CHUNK), np.float32),
         config.num_heads, config.kv_heads, config.head_size, np.float32(config.norm_eps),
         config.norm == "layernorm", config.activation == "swiglu",
     )  # fmt: skip
