@@ -33,7 +33,7 @@ from torch import Tensor
 
 from timing import peak_megabytes
 from unrolled.kernels import FORMATS, Packed, pack
-from unrolled.kernels.formats import padded, spans
+from unrolled.kernels.formats import aligned, padded, spans
 from unrolled.kernels.products import multiply, quantise
 from unrolled.training.run import processor
 
@@ -87,7 +87,7 @@ def unrolled(weights: list[np.ndarray], format: str, threads: Threads) -> tuple[
     stacks = []
     for weight in weights:
         packed = [pack(one, format) for one in weight]
-        stacks.append(Packed(*(np.stack(arrays) for arrays in zip(*packed, strict=True))))
+        stacks.append(Packed(*(aligned(np.stack(arrays)) for arrays in zip(*packed, strict=True))))
     widths = tuple(weight.shape[2] for weight in weights)
 
     def step(x: Tensor) -> None:
@@ -96,7 +96,7 @@ def unrolled(weights: list[np.ndarray], format: str, threads: Threads) -> tuple[
         out = np.empty((rows, MOST_OUTPUTS), np.float32)
 
         def own() -> Arguments:
-            xq = np.empty((rows, padded(MOST_INPUTS)), np.int16)
+            xq = aligned(np.empty((rows, padded(MOST_INPUTS)), np.int16))
             steps = np.empty((rows, spans(MOST_INPUTS)), np.float32)
             return tuple(stacks), widths, x.numpy(), xq, steps, out
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from unrolled.errors import BadInput
 from unrolled.kernels import FORMATS, pack, unpack
-from unrolled.kernels.formats import GROUP, LARGEST, padded
+from unrolled.kernels.formats import GROUP, LARGEST, aligned, padded
 
 INTEGER = ("int8", "int4")
 
@@ -142,6 +142,16 @@ def test_empty_matrices_are_packed(format, shape):
 def test_weights_that_are_no_small_numbers_are_refused(format, bad):
     with pytest.raises(BadInput, match="finite"):
         pack(np.array([[1.0, bad]]), format)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_packed_values_begin_on_a_line_of_the_cache(format):
+    for outputs in range(1, 9):
+        values = pack(np.ones((outputs, 61)), format).values
+        assert values.ctypes.data % 64 == 0
+    there = aligned(np.arange(1000.0)[3:])
+    assert np.array_equal(there, np.arange(3.0, 1000.0))
+    assert aligned(there) is there
 
 
 def test_an_unknown_format_is_refused_with_the_list():

@@ -40,6 +40,7 @@ LEVELS = {name: min(2**15 - 1, (2**31 - 1) // (SPAN * most)) for name, most in L
 _CODES = 15  # the largest q of int4
 _SMALLEST_UNIT = np.float32(2.0**-126)  # below it float32 loses bits, and a unit its accuracy
 _LARGEST_WEIGHT = 2.0**127
+_LINE = 64  # bytes
 _BLOCK = 1 << 20  # weights packed at a time, so that float64 copies stay small
 
 
@@ -76,6 +77,22 @@ def spans(inputs: int) -> int:
     return -(-inputs // SPAN)
 
 
+def aligned(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy of it, that begins on a line of the cache.
+
+    NumPy's begin anywhere, and a vector that lies in two lines takes two loads: weights and
+    activations that don't begin on a line are multiplied up to a quarter slower.
+    """
+    array = np.ascontiguousarray(array)
+    if array.ctypes.data % _LINE == 0:
+        return array
+    room = np.empty(array.nbytes + _LINE, np.uint8)
+    start = -room.ctypes.data % _LINE
+    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
 def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
     """W in `format`. With Ŵ what `unpack` makes of it, up to float32's own rounding of Ŵ:
 
@@ -101,16 +118,17 @@ def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
     outputs, inputs = weight.shape
     none, no_groups = np.empty(0, np.float32), np.empty((0, 0, 2), np.int16)
     if format == "float32":
-        return Packed(weight, none, no_groups)
+        return Packed(aligned(weight), none, no_groups)
     if format == "bfloat16":
         bits = weight.view(np.uint32)
-        return Packed(((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16), none, no_groups)
+        rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+        return Packed(aligned(rounded.astype(np.uint16)), none, no_groups)
     width = padded(inputs)
     largest = LARGEST["int8"] if format == "int8" else LARGEST["int4"] - 8
     scales = np.maximum(
         np.abs(weight).max(axis=1, initial=0.0) / np.float32(largest), _SMALLEST_UNIT
     )
-    values = np.empty((outputs, width if format == "int8" else width // 2), np.int8)
+    values = aligned(np.empty((outputs, width if format == "int8" else width // 2), np.int8))
     groups = np.empty((outputs, width // GROUP, 2), np.int16) if format == "int4" else no_groups
     rows = max(1, _BLOCK // max(1, width))
     for first in range(0, outputs, rows):

@@ -47,7 +47,7 @@ from unrolled.kernels.vectors import FLOAT, INT8, INT16, INT32, INT64, SUMS, Row
 __all__ = ["multiply", "quantise"]
 
 _BLOCK_BYTES = 1 << 14  # of weights, which stay in the nearest cache while rows pass
-_AHEAD = 2048  # bytes of weights, asked for before they are needed
+_LINE = 64  # bytes that come from memory at once
 
 
 @njit(nogil=True)
@@ -104,25 +104,34 @@ def _tile(rows: int) -> Any:
                 for i, kind in enumerate(packed.types)
             )
             r, o = v.places(row, rows, x.height), v.places(output, outputs, last)
+            next_tile = values.row(builder.add(output, INT64(outputs)))
+
+            def ask(first, size):
+                """Prefetch as much of the next tile as this one reads, `size` bytes of each row."""
+                near = v.address(next_tile, INT8, builder.mul(first, INT64(outputs)))
+                for line in range(0, outputs * size, _LINE):
+                    v.prefetch(near, line)
+
             if format in LEVELS:
                 w_rows = [values.row(i) for i in o]
+                x_rows, step_rows = [xq.row(i) for i in r], [steps.row(i) for i in r]
                 if format == "int8":
-                    weights, together = _int8(v, w_rows), outputs
+                    weights, together = _int8(v, w_rows, ask), outputs
                 else:  # all outputs opened at once would take more registers than there are
                     weights, together = _int4(v, w_rows, [groups.row(i) for i in o]), 1
-                x_rows, step_rows = [xq.row(i) for i in r], [steps.row(i) for i in r]
                 sums = _whole_sums(v, weights, together, x_rows, step_rows, x.width)
                 units = [v.load(scales.row(i), FLOAT, INT64(0)) for i in o]
                 sums = builder.fmul(sums, v.vector([unit for unit in units for _ in r]))
             else:
-                sums = float_sums(v, format, values, x, r, o)
+                sums = float_sums(v, format, values, x, r, o, ask)
             for i, (place, row) in enumerate(itertools.product(o, r)):
                 v.store(builder.extract_element(sums, INT32(i)), out.row(row), FLOAT, place)
             return INT64(outputs)
 
         format = FORMAT_OF[packed.types[0].dtype]
-        # For 8 of int4 there are not enough registers for the addresses.
-        outputs = 4 if rows == 1 and format == "int4" else SUMS // rows
+        outputs = SUMS // rows
+        if format == "int4" and rows < 4:
+            outputs //= 2  # there are not registers enough for the addresses of more
         return types.int64(packed, x, xq, steps, out, row, output, last), generate
 
     return intrinsic(tile)
@@ -133,10 +142,10 @@ _tile1, _tile2, _tile4 = _tile(1), _tile(2), _tile(4)
 
 @no_type_check
 def float_sums(
-    v: Vectors, format: str, weights: Rows, x: Rows, r: list, o: list, ahead: int = _AHEAD
+    v: Vectors, format: str, weights: Rows, x: Rows, r: list, o: list, ahead: Any = None
 ) -> Any:
     """Σ_i ŵ_i x_i of rows r of X and outputs o, as a vector in which rows run faster."""
-    element = FLOAT if format == "float32" else INT16
+    element, size = (FLOAT, 4) if format == "float32" else (INT16, 2)
     w_rows, x_rows, inputs = [weights.row(i) for i in o], [x.row(i) for i in r], x.width
 
     def widened(row, k, count):
@@ -148,8 +157,8 @@ def float_sums(
         return v.builder.bitcast(bits, ir.VectorType(FLOAT, count))
 
     def by_lanes(k, sums):
-        for row in w_rows if ahead else []:
-            v.prefetch(v.address(row, element, k), ahead)
+        if ahead:
+            ahead(v.builder.mul(k, INT64(size)), v.lanes * size)
         x = [v.load(row, FLOAT, k, v.lanes) for row in x_rows]
         pairs = itertools.product([widened(row, k, v.lanes) for row in w_rows], x)
         return [v.plus_product(*pair, total) for pair, total in zip(pairs, sums, strict=True)]
@@ -167,12 +176,13 @@ def float_sums(
 
 
 @no_type_check
-def _int8(v: Vectors, w_rows: list) -> list:
+def _int8(v: Vectors, w_rows: list, ask: Any) -> list:
     """For each output, what gives the weights of inputs k to k + GROUP as 16-bit numbers."""
 
     def of(row):
         def weights(k):
-            v.prefetch(v.address(row, INT8, k), _AHEAD)
+            if row is w_rows[0]:
+                ask(k, GROUP)
             return v.builder.sext(v.load(row, INT8, k, GROUP), ir.VectorType(INT16, GROUP))
 
         return weights
@@ -182,7 +192,10 @@ def _int8(v: Vectors, w_rows: list) -> list:
 
 @no_type_check
 def _int4(v: Vectors, w_rows: list, group_rows: list) -> list:
-    """As `_int8`: 16 bytes opened into the 32 numbers a q + m of a group."""
+    """As `_int8`: 16 bytes opened into the 32 numbers a q + m of a group.
+
+    It doesn't prefetch: that takes registers, and opening takes longer than the bytes take to come.
+    """
     b, half = v.builder, GROUP // 2
     # Hidden, or LLVM would mask and shift the bytes before it widens them, and so widen twice.
     fifteen, four = (v.same(b.trunc(v.hidden(INT32(n)), INT16), half) for n in (15, 4))
@@ -190,7 +203,6 @@ def _int4(v: Vectors, w_rows: list, group_rows: list) -> list:
     def of(row, groups):
         def weights(k):
             byte, pair = (b.udiv(k, INT64(n)) for n in (2, half))
-            v.prefetch(v.address(row, INT8, byte), _AHEAD)
             both = b.zext(v.load(row, INT8, byte, half), ir.VectorType(INT16, half))
             codes = v.pick(b.and_(both, fifteen), b.lshr(both, four), range(GROUP))
             a, m = (v.load(groups, INT16, b.add(pair, INT64(i))) for i in (0, 1))
