@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -14,6 +16,9 @@ from unrolled.models.config import ModelConfig
 from unrolled.models.sparse import sparse_sight
 from unrolled.models.stack import Head, Stack, check_company, check_tokens
 from unrolled.models.tree_cache import TreeCache
+
+if TYPE_CHECKING:
+    from unrolled.models.packed import PackedDecoder
 
 
 class Decoder(nn.Module):
@@ -33,6 +38,15 @@ class Decoder(nn.Module):
     def branch(self, cache: KeyValueCache) -> KeyValueCache | TreeCache:
         """From here on rows may continue one another; `cache` is used up."""
         return TreeCache(cache) if self.config.pattern is None else cache
+
+    def packed(self, weights: str, **options: Any) -> PackedDecoder:
+        """The decoder with its matrices in a format of `kernels`, run by a compiled step.
+
+        Raises `BadInput` for an unknown format, and for a model or machine that it doesn't run on.
+        """
+        from unrolled.models.packed import PackedDecoder
+
+        return PackedDecoder.of(self, weights, **options)
 
     def hidden(
         self,
