@@ -29,7 +29,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines[4] = lines[570] = ""
     (home / "in.txt").write_text("\n".join(lines) + "\n")
     (home / "bad.txt").write_text("201102\n20110\n")
-    run_folder = str(home / "run")
+    run_folder, decoder = str(home / "run"), str(home / "decoder")
     translate = ["translate", run_folder, "--input", str(home / "in.txt")]
     commands = {
         "train": [*TRAIN, "--out", run_folder],
@@ -38,6 +38,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "seeds": [*TRAIN, "--out", str(home / "seeds"), "--seed", "{rank}"],
         "nan": [*TRAIN, "--out", str(home / "nan"), "--training.learning-rate=1e30"],
         "evaluate": ["evaluate", run_folder, "--json"],
+        "decoder": ["train", "sort", "--architecture", "decoder", *TINY, "--out", decoder],
+        "packed": ["evaluate", decoder, "--json", "--weights", "int8"],
         "file": [*translate, "--output", str(home / "out.txt")],
         "printed": translate,
         "bad": ["translate", run_folder, "--input", str(home / "bad.txt")],
@@ -94,6 +96,20 @@ def test_scores_are_those_of_one_process(home: Path, capsys: pytest.CaptureFixtu
     first, second = left(home, "evaluate")
     assert first["out"] == capsys.readouterr().out
     assert second["out"] == ""
+
+
+def test_packed_weights_are_packed_by_one_and_cost_what_they_cost_one_process(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = left(home, "packed")
+    assert (first["code"], second["code"]) == (0, 0)
+    assert first["err"].count("packing the weights") == 1
+    assert (second["out"], second["err"]) == ("", "")
+    capsys.readouterr()
+    assert main(["evaluate", str(home / "decoder"), "--json", "--weights", "int8"]) == 0
+    alone, together = json.loads(capsys.readouterr().out), json.loads(first["out"])
+    assert together.pop("weights") == alone.pop("weights") == "int8"
+    assert together == pytest.approx(alone, rel=1e-4)  # float32's own sums are PyTorch's
 
 
 def test_a_file_is_translated_to_the_bytes_of_one_process(

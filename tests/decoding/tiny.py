@@ -30,6 +30,7 @@ class Tiny:
     """Log-probabilities that depend on the source and the whole prefix; coarse ones tie often."""
 
     end_token = 0
+    weights = "float32"
 
     def __init__(
         self, vocab_size: int, seed: int, *, coarse: bool = False, sharpness: float = 1.5

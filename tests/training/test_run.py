@@ -53,9 +53,12 @@ def test_overwriting_replaces_a_run_and_keeps_what_is_not_the_runs(tmp_path: Pat
     with pytest.raises(BadInput, match="--overwrite"):
         make(run)
     (run / "model.safetensors").write_text("old")
+    (run / "packed").mkdir()
+    (run / "packed/int8.safetensors").write_text("old")
     (run / "notes.txt").write_text("mine")
     make(run, overwrite=True)
     assert not (run / "model.safetensors").exists()
+    assert not (run / "packed").exists()
     assert (run / "notes.txt").read_text() == "mine"
 
 

@@ -13,7 +13,7 @@ import tyro
 from rich.table import Table
 
 from unrolled.cli.command import Command
-from unrolled.cli.output import print_json, progress, show
+from unrolled.cli.output import note, print_json, progress, show
 from unrolled.cli.search import show_steps, told, warn_of_none
 from unrolled.cli.train import shown
 from unrolled.decoding import SamplingConfig
@@ -35,24 +35,31 @@ class Evaluate(Command):
     """Score a run on what was held out from its training."""
 
     name: ClassVar[str] = "evaluate"
-    example: ClassVar[str] = "unrolled evaluate runs/piglatin"
+    example: ClassVar[str] = "unrolled evaluate runs/piglatin --weights int8"
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run."""
     receipt: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Write every held-out sentence with its answer here; `unrolled check` counts again."""
+    weights: Annotated[str, tyro.conf.arg(metavar="FORMAT")] = "float32"
+    """Format of the model's weights: float32, bfloat16, int8 or int4. What the others lose against
+    float32 is shown beside the scores."""
     json: bool = False
     """Print the scores as JSON."""
 
     def run(self) -> int:
         """Print the scores."""
         with progress("scoring on what was held out") as tell:
-            scores = dict(evaluate(self.run_folder, tell, receipt=self.receipt))
+            scores = evaluate(
+                self.run_folder, tell, receipt=self.receipt, weights=self.weights, tell=note
+            )
         if not leads():
             return 0
         if self.json:
-            print_json(scores)
+            print_json({"weights": self.weights, **scores})
             return 0
+        if self.weights != "float32":
+            print(f"{'weights':<22} {self.weights}")
         for name, value in scores.items():
             print(f"{name.replace('_', ' '):<22} {shown(name, value)}")
         if self.receipt is not None:
@@ -78,6 +85,9 @@ class Translate(Command):
     """Text file in UTF-8 with a sentence a line; a blank line stays one."""
     output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """File for the translations, a line each; standard output if not given."""
+    weights: Annotated[str, tyro.conf.arg(metavar="FORMAT")] = "float32"
+    """Format of the model's weights: float32, bfloat16, int8 or int4. All but float32 are packed,
+    kept in RUN/packed, and run by compiled kernels where that can be."""
     rules: Rules = field(default_factory=Rules)
     search: Annotated[SearchConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=SearchConfig)
     json: bool = False
@@ -99,6 +109,8 @@ class Translate(Command):
                 output=self.output,
                 rules=self.rules,
                 search=self.search,
+                weights=self.weights,
+                tell=note,
             )
         if not leads():
             return 0
@@ -142,6 +154,9 @@ class Generate(Command):
     """How the text begins."""
     max_tokens: int = 100
     """Length of the continuation, in tokens."""
+    weights: Annotated[str, tyro.conf.arg(metavar="FORMAT")] = "float32"
+    """Format of the model's weights: float32, bfloat16, int8 or int4. All but float32 are packed,
+    kept in RUN/packed, and run by compiled kernels where that can be."""
     sampling: SamplingConfig = DRAWS
     rules: Rules = field(default_factory=Rules)
     search: Annotated[SearchConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=SearchConfig)
@@ -160,7 +175,7 @@ class Generate(Command):
     def run(self) -> int:
         """Print the prompt and what follows: in a terminal, as it comes."""
         self.check()
-        job, model = open_run(self.run_folder)
+        job, model = open_run(self.run_folder, self.weights, note)
         if not isinstance(job, TextJob) or isinstance(job, MaskedJob):
             raise BadInput(
                 f"{self.run_folder} is a run of {job.config.task} with architecture "

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 import tyro
 
 from unrolled.cli.command import Command
-from unrolled.cli.output import print_json
+from unrolled.cli.output import note, print_json
 from unrolled.errors import BadInput
 from unrolled.receipts import check
 
@@ -32,6 +32,9 @@ class Check(Command):
     """Read files of up to 512 MiB; one made to do harm may then take long."""
     model: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """Also re-score answer and trace with this run, and name the first number that differs."""
+    weights: Annotated[str | None, tyro.conf.arg(metavar="FORMAT")] = None
+    """With --model: the format of its weights, float32, bfloat16, int8 or int4; if not given, the
+    one that the receipt names. In another than float32, float32 is asked as well."""
     json: bool = False
     """Print a JSON list of {"file", "status", "text"}."""
 
@@ -39,6 +42,8 @@ class Check(Command):
         """Print a verdict for each file."""
         if not self.files:
             raise BadInput("no file given; try `unrolled check xor.json`")
+        if self.weights is not None and self.model is None:
+            raise BadInput("--weights is for --model RUN, whose weights they are")
         if self.model is None and not self.json:
             return check.main(["--large", *self.files] if self.large else self.files)
         if self.model is None:
@@ -46,7 +51,8 @@ class Check(Command):
         else:
             from unrolled.tasks.rescoring import rescorer  # without a model, no torch is needed
 
-            verdicts = list(map(rescorer(self.model, large=self.large), self.files))
+            asked = rescorer(self.model, large=self.large, weights=self.weights, tell=note)
+            verdicts = list(map(asked, self.files))
         if self.json:
             print_json([verdict._asdict() for verdict in verdicts])
         else:

@@ -39,6 +39,11 @@ def show(table: RenderableType) -> None:
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
+def note(line: str) -> None:
+    """A line on standard error, beside the answer."""
+    print(line, file=sys.stderr)
+
+
 @contextlib.contextmanager
 def working() -> Iterator[Callable[[str], object]]:
     """A moving line on standard error, where that is a terminal: what is being done, how long.

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from unrolled.cli.command import Command
 from unrolled.cli.output import print_json, show
+from unrolled.models import load
 from unrolled.recurrences.probe import Probe as Found
 from unrolled.recurrences.probe import probe
-from unrolled.tasks.answering import open_run
+from unrolled.tasks.answering import open_job
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Probe(Command):
 
     def run(self) -> int:
         """Print tables and advice."""
-        job, model = open_run(self.run_folder)
+        job, model = open_job(self.run_folder), load(self.run_folder)
         rate = job.config.training.learning_rate
         found = probe(model, job.validation[0], loss_a_target, learning_rate=rate)
         if self.plot is not None and found.tracks:

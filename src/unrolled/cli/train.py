@@ -208,8 +208,12 @@ def report(task: str, trained: Trained) -> None:
 
 def shown(name: str, value: float) -> str:
     """A score as people read it: shares in percent, counts whole."""
-    if name == "exact_match" or "accuracy" in name:
+    if "exact_match" in name or "accuracy" in name:
         return f"{100 * value:.2f} %"
+    if name.endswith("_change"):
+        return f"{100 * value:+.3f} %"
+    if "log_prob_error" in name:
+        return f"{value:.5f}"
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 

@@ -43,7 +43,7 @@ from unrolled.decoding.candidates import best_extensions, check_shape
 from unrolled.decoding.decoded import Decoded, Hypothesis, Kept, Step
 from unrolled.decoding.objectives import Objective, parse_objective
 from unrolled.decoding.processors import LogitProcessor, process, rule_of
-from unrolled.decoding.scorer import Scorer
+from unrolled.decoding.scorer import Scorer, weights_of
 from unrolled.errors import BadInput
 
 STOPS = ("optimal", "nth", "exhaustive", "hf:false", "hf:true", "hf:never")
@@ -66,6 +66,7 @@ class Options:
     vocab_size: int
     below_zero: bool
     rules: tuple[str, ...] = ()
+    weights: str = "float32"
 
 
 @torch.no_grad()
@@ -143,7 +144,8 @@ def _options(
         stop = "exhaustive"
     rules = tuple(map(rule_of, processors))
     end, vocab = scorer.end_token, scorer.vocab_size
-    return Options(beam_size, stop, parsed, n_best, end, vocab, below_zero=keeps, rules=rules)
+    weights = weights_of(scorer)
+    return Options(beam_size, stop, parsed, n_best, end, vocab, keeps, rules, weights)
 
 
 def _run(
@@ -389,4 +391,5 @@ class _Search:
             self.max_length,
             options.below_zero,
             options.rules,
+            options.weights,
         )

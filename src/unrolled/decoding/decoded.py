@@ -73,6 +73,8 @@ class Decoded:
     """Whether no step could add to a score: False with a processor that breaks the bound."""
     rules: tuple[str, ...] = ()
     """What changed the model's log-probabilities, as `processors.rule_of` writes it."""
+    weights: str = "float32"
+    """The format of the model's weights."""
 
     @property
     def steps(self) -> int:
@@ -153,6 +155,7 @@ class Decoded:
             given["keeps_bound"] = False
         if self.rules:
             given["rules"] = list(self.rules)
+        given |= named(self.weights)
         answer: dict[str, Any] = {}
         if self.hypotheses:
             best = self.hypotheses[0]
@@ -166,6 +169,11 @@ class Decoded:
         if self.live and length is not None:
             bound = self.objective.score(self.live[0][1], length)
         return proved("beam.stop", given, answer, {"steps": steps, "bound": bound})
+
+
+def named(weights: str) -> dict[str, Any]:
+    """What a receipt's "given" says of the format of the weights: nothing if it is float32."""
+    return {} if weights == "float32" else {"weights": weights}
 
 
 def proved(

@@ -102,6 +102,7 @@ def exact_search(
         max_length,
         first,
         bool(processors),
+        first.weights,
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from jaxtyping import Float
 from torch import Tensor
 
-from unrolled.decoding.decoded import Decoded, Hypothesis, proved
+from unrolled.decoding.decoded import Decoded, Hypothesis, named, proved
 from unrolled.decoding.objectives import Objective
 from unrolled.errors import BadInput
 from unrolled.receipts import Receipt
@@ -76,6 +76,8 @@ class Exact:
     """What beam search found, from which the search set out."""
     ruled: bool = False
     """Whether processors changed the model's probabilities."""
+    weights: str = "float32"
+    """The format of the model's weights."""
 
     @property
     def gap(self) -> float:
@@ -124,6 +126,7 @@ class Exact:
             "max_length": self.max_length,
             "objective": self.objective.name,
             "source": self.source,
+            **named(self.weights),
         }
         answer = {"tokens": self.best.tokens, "score": self.best.score}
         tolerance = 10.0 ** math.ceil(math.log10(worst))

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from unrolled.errors import BadInput
 
@@ -39,6 +39,11 @@ class Scorer(Protocol):
         """
 
 
+def weights_of(scorer: Scorer) -> str:
+    """The format of the weights that a scorer's numbers come from; float32 if it says nothing."""
+    return str(getattr(scorer, "weights", "float32"))
+
+
 class DecoderScorer:
     """An Unrolled decoder or LSTM, which reads the source as a prompt.
 
@@ -48,6 +53,7 @@ class DecoderScorer:
     def __init__(self, model: Any, *, end_token: int, max_length: int) -> None:
         self.model, self.end_token, self.max_length = model, end_token, max_length
         self.vocab_size: int = model.config.vocab_size
+        self.weights: str = getattr(model, "format", "float32")
 
     def start(self, sources: Sequence[Sequence[int]]) -> tuple[Any, Float[Tensor, "rows vocab"]]:
         """Read the prompts, padded on the left, into a cache."""
@@ -72,6 +78,7 @@ class EncoderDecoderScorer:
         self.model, self.begin_token, self.end_token = model, begin_token, end_token
         self.max_length = max_length
         self.vocab_size: int = model.config.vocab_size
+        self.weights: str = getattr(model, "format", "float32")
 
     def start(self, sources: Sequence[Sequence[int]]) -> tuple[Any, Float[Tensor, "rows vocab"]]:
         """Encode the sources and score the token behind the begin token."""
@@ -121,6 +128,8 @@ def pad(
 
 
 def device_of(model: Any) -> torch.device:
-    """Where a model's weights are."""
+    """Where a model's weights are; packed ones are the processor's."""
+    if not isinstance(model, nn.Module):
+        return torch.device("cpu")
     device: torch.device = next(model.parameters()).device
     return device

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Int
@@ -54,3 +56,21 @@ class Batch:
         """Rows start, start + step, …: what one of `step` processes works on."""
         present = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: v[start::step] for k, v in present.items() if v is not None})
+
+
+def segments(batch: Batch) -> Iterator[tuple[list[int], list[int]]]:
+    """The sequences that a batch for a decoder is made of: tokens and targets of each, in order.
+
+    A sequence is what one document has in one row, up to its last target.
+    """
+    for row, tokens in enumerate(batch.tokens):
+        targets = batch.targets[row]
+        wanted = (targets != IGNORED).nonzero()
+        end = int(wanted[-1]) + 1 if len(wanted) else 0
+        cuts = [0, end]
+        if batch.documents is not None:
+            changes = batch.documents[row, :end].diff().nonzero()[:, 0] + 1
+            cuts = [0, *changes.tolist(), end]
+        for start, stop in pairwise(cuts):
+            if start < stop:
+                yield tokens[start:stop].tolist(), targets[start:stop].tolist()

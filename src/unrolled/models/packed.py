@@ -30,6 +30,7 @@ from torch import Tensor
 from unrolled.errors import BadInput
 from unrolled.kernels.formats import Packed, pack, padded, spans, unpack
 from unrolled.models.attention import rotary_table
+from unrolled.models.batch import IGNORED, Batch, segments
 from unrolled.models.config import ModelConfig
 from unrolled.models.slots import Slots
 from unrolled.models.stack import check_tokens, sinusoids
@@ -52,13 +53,18 @@ def refusal(model: Any) -> str | None:
     config = getattr(model, "config", None)
     if not isinstance(config, ModelConfig) or type(model).__name__ != "Decoder":
         return f"{type(model).__name__} has no compiled step, only a Decoder has"
-    if config.pattern is not None:
-        return f"sparse attention ({config.attention}) has no compiled step"
     if any(hasattr(block, "cross") and block.cross is not None for block in model.stack.blocks):
         return "cross-attention has no compiled step"
     device = model.stack.embedding.weight.device.type
     if device != "cpu":
         return f"the compiled step runs on a processor, and the model is on {device}"
+    return refused(config)
+
+
+def refused(config: ModelConfig) -> str | None:
+    """The same of any decoder of this config, before there is one."""
+    if config.pattern is not None:
+        return f"sparse attention ({config.attention}) has no compiled step"
     return no_numba()
 
 
@@ -181,6 +187,25 @@ class PackedDecoder:
         rows = np.arange(len(which), dtype=np.int32)
         return self._read(slots, tokens.numpy(), rows, slots.lengths, rows)
 
+    def loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """Cross-entropy in nats, summed over the batch's targets, as `Decoder.loss` has it."""
+        nats = [self._nats(*sequence) for sequence in segments(batch)]
+        return torch.tensor(math.fsum(nats), dtype=torch.float64)
+
+    def _nats(self, tokens: list[int], targets: list[int]) -> float:
+        """The same of one sequence."""
+        check_tokens(torch.tensor([tokens]), self.config, len(tokens))
+        slots, total = Slots(self.config, [len(tokens)]), 0.0
+        asked = torch.tensor(targets)
+        for first in range(0, len(tokens), BLOCK):
+            read, due = np.array(tokens[first : first + BLOCK]), asked[first : first + BLOCK]
+            seen = np.arange(first + 1, first + 1 + len(read), dtype=np.int32)
+            wanted = (due != IGNORED).nonzero()[:, 0]
+            ends, owner = wanted.numpy().astype(np.int32), np.zeros(len(read), np.int32)
+            log_probs = self._read(slots, read, owner, seen, ends)
+            total -= float(log_probs.gather(1, due[wanted][:, None]).double().sum())
+        return total
+
     def _read(
         self,
         slots: Slots,
@@ -266,16 +291,18 @@ def _checked(config: ModelConfig, packs: Packs) -> str:
     """The format of the matrices, all there and of the sizes that the config says."""
     formats = set()
     for name, (outputs, inputs) in matrices(config).items():
-        pack = packs.get(name)
-        if not isinstance(pack, Packed):
-            raise BadInput(f"{name} should be a packed matrix, not {type(pack).__name__}")
-        columns = {"int8": padded(inputs), "int4": padded(inputs) // 2}.get(pack.format, inputs)
-        if pack.values.shape != (outputs, columns):
-            raise BadInput(
-                f"{name} should be {[outputs, columns]} in {pack.format}, not "
-                f"{list(pack.values.shape)}"
-            )
-        formats.add(pack.format)
+        held = packs.get(name)
+        if not isinstance(held, Packed):
+            raise BadInput(f"{name} should be a packed matrix, not {type(held).__name__}")
+        formats.add(held.format)
+        like = pack(np.zeros((1, inputs), np.float32), held.format)
+        for part, array, one in zip(Packed._fields, held, like, strict=True):
+            shape = (outputs if len(one) else 0, *one.shape[1:])
+            if (array.dtype, array.shape) != (one.dtype, shape):
+                raise BadInput(
+                    f"{name}: {part} should be {list(shape)} in {held.format}, of {one.dtype}, not "
+                    f"{list(array.shape)} of {array.dtype}"
+                )
     if len(formats) != 1:
         raise BadInput(f"the matrices should be of one format, not {', '.join(sorted(formats))}")
     return formats.pop()

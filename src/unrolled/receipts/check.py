@@ -64,6 +64,7 @@ MAX_EXACT_BITS = 60_000  # of a number, times the rows, in an exact proof
 LARGER = 32  # times the bytes and the values, where the caller asks for it
 
 MAX_TOKENS = 2**24  # a vocabulary
+WEIGHTS = ("bfloat16", "int8", "int4")  # formats other than float32 that a model may be kept in
 MAX_LENGTH = 100_000  # of a decoded sequence
 MAX_CANDIDATES = 100_000  # in the trace of a search
 MAX_PREFIXES = 20_000  # of a map
@@ -1173,7 +1174,8 @@ def check_exact_match(given: Any, answer: Any, evidence: Any) -> str:
     where the task has a rule (`pig_latin`). What made the predictions isn't known to this file.
     """
     by_rule = "task" in given
-    keys(given, "given", {"sources", "task" if by_rule else "references"})
+    extra = set(given) & {"weights"}
+    keys(given, "given", extra | {"sources", "task" if by_rule else "references"})
     sources = texts(given["sources"], "given.sources")
     if by_rule:
         if given["task"] != "piglatin":
@@ -1192,7 +1194,19 @@ def check_exact_match(given: Any, answer: Any, evidence: Any) -> str:
     if claimed != matches:
         raise Refuted(f"answer.matches: says {claimed}; {matches} of the predictions match")
     what = "the Pig Latin of their sources" if by_rule else "their references"
-    return f"{matches} of {of} predictions are letter for letter {what}."
+    return f"{matches} of {of} predictions{said_of(given)} are letter for letter {what}."
+
+
+def said_of(given: Any) -> str:
+    """Words on the format of the weights that a model had, where it wasn't float32.
+
+    They repeat what the file says: what made its numbers isn't known here.
+    """
+    if "weights" not in given:
+        return ""
+    if type(given["weights"]) is not str or given["weights"] not in WEIGHTS:
+        raise Malformed(f"given.weights: expected one of {', '.join(WEIGHTS)}, or nothing")
+    return f", said to be of {given['weights']} weights,"
 
 
 def texts(value: Any, path: str, length: int | None = None) -> list[str]:
@@ -1329,12 +1343,13 @@ def search_given(given: Any, names: set[str]) -> tuple[dict[str, int], Objective
     """The numbers of a search and its objective.
 
     "keeps_bound": false, where a rule changed the model's numbers and may lift some above 0.
-    "rules", where there are any, say which; they matter to whoever asks the model again.
+    "rules", where there are any, say which; they matter to whoever asks the model again, and so
+    does "weights" (`said_of`).
     """
     bound = "keeps_bound" not in given
     if not bound and given["keeps_bound"] is not False:
         raise Malformed("given.keeps_bound: expected false, or nothing")
-    extra = set(given) & {"keeps_bound", "rules"}
+    extra = set(given) & {"keeps_bound", "rules", "weights"}
     rules = given.get("rules", [])
     if type(rules) is not list or not all(type(rule) is str for rule in rules):
         raise Malformed("given.rules: expected a list of texts")
@@ -1423,8 +1438,9 @@ def check_beam_stop(given: Any, answer: Any, evidence: Any) -> str:
     best, live, limits, narrow = run_trace(evidence["steps"], numbers, objective)
     length = len(evidence["steps"])
     words = f"beam search of size {numbers['beam_size']} for at most {longest} tokens"
-    changed = ", which rules changed" if given.get("rules") else ""
-    words = f"On these log-probabilities{changed}, {words}"
+    said = said_of(given) or ","
+    changed = f"{said.removesuffix(',')}, which rules changed," if given.get("rules") else said
+    words = f"On these log-probabilities{changed} {words}"
     end = (live[0].total, objective.reach(length + 1, longest)) if live else None
     if length == longest:
         end = None
@@ -1598,7 +1614,8 @@ def check_beam_map(given: Any, answer: Any, evidence: Any) -> str:
         if low <= numbers["max_length"]:
             limit = (total, objective.reach(low, numbers["max_length"]))
             upper = limit if objective.compare(limit, upper) > 0 else upper
-    claim = f"On these log-probabilities, no sequence of at most {numbers['max_length']} tokens "
+    said, longest = said_of(given) or ",", numbers["max_length"]
+    claim = f"On these log-probabilities{said} no sequence of at most {longest} tokens "
     if upper == pair:
         claim += f"scores better by {objective.name} than this one"
     else:

@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unrolled.errors import BadInput
-from unrolled.models import Model, load
+from unrolled.models import load
+from unrolled.models.packs import Loaded, Tell, check_format, format_of, load_packed
+from unrolled.models.packs import silent as untold
 from unrolled.models.store import write_atomically
 from unrolled.tasks.pairs import PairJob
+from unrolled.tasks.quality import against_float32
 from unrolled.tasks.rules import Rules
 from unrolled.tasks.running import find_task
 from unrolled.tasks.searching import SearchConfig, leave
@@ -20,32 +23,60 @@ from unrolled.training.parallel import first, joined, leads
 from unrolled.training.run import load_config
 
 
-def open_run(folder: Path) -> tuple[Job, Model]:
-    """A trained run's job and model. Raises `BadInput` for a folder that is none."""
+def open_run(folder: Path, weights: str = "float32", tell: Tell = untold) -> tuple[Job, Loaded]:
+    """A trained run's job, and its model with its weights in a format of `kernels.formats`.
+
+    `tell` is told what `load_packed` tells. Raises `BadInput` for a folder that is no run, and for
+    an unknown format.
+    """
+    check_format(weights)
     config = load_config(folder)
-    model = load(folder)
-    job = find_task(config.task).open(config, folder)
-    return job, model
+    kept: list[Loaded] = []
+    # One process packs the weights where that is to be done; the others then find them.
+    first(lambda: kept.append(load_packed(folder, weights, tell)))
+    model = kept[0] if kept else load_packed(folder, weights)
+    return find_task(config.task).open(config, folder), model
 
 
-def evaluate(folder: Path, progress: Progress = silent, *, receipt: Path | None = None) -> Scores:
+def open_job(folder: Path) -> Job:
+    """A trained run's job alone. Raises `BadInput` for a folder that is no run."""
+    config = load_config(folder)
+    return find_task(config.task).open(config, folder)
+
+
+def evaluate(
+    folder: Path,
+    progress: Progress = silent,
+    *,
+    receipt: Path | None = None,
+    weights: str = "float32",
+    tell: Tell = untold,
+) -> Scores:
     """A run's scores on what was held out from its training; `receipt`: with every answer there.
 
-    Raises `BadInput` for a receipt of a run whose answers don't match or fail to.
+    With packed `weights` also what they have lost (`quality.against_float32`); `tell` is told as by
+    `open_run`. Raises `BadInput` for a receipt of a run whose answers don't match or fail to.
     """
     with joined():
-        job, model = open_run(folder)
+        job, model = open_run(folder, weights, tell)
         progress = progress if leads() else silent
-        if receipt is None:
-            return job.score(model, progress)
-        if not isinstance(job, PairJob):
+        answers: list[str] = []
+        if isinstance(job, PairJob):
+            pairs = job
+            answers = pairs.predictions(model, progress)
+            scores = pairs.scores_of(answers)
+            if receipt is not None:
+                first(lambda: pairs.receipt(answers, format_of(model)).save(receipt))
+        elif receipt is not None:
             raise BadInput(
                 f"{folder} is a run of {job.config.task}: --receipt is for runs that translate, "
                 "whose answers match or don't"
             )
-        predictions = job.predictions(model, progress)
-        first(lambda: job.receipt(predictions).save(receipt))
-        return job.scores_of(predictions)
+        else:
+            scores = job.score(model, progress)
+        if format_of(model) == "float32":
+            return scores
+        return {**scores, **against_float32(job, load(folder), model, answers, progress)}
 
 
 def translate(
@@ -57,17 +88,20 @@ def translate(
     output: Path | None = None,
     rules: Rules | None = None,
     search: SearchConfig | None = None,
+    weights: str = "float32",
+    tell: Tell = untold,
 ) -> tuple[Job, list[tuple[str, Answer]]]:
     """The job, and sentences, or the lines of the file `source`, each with its translation.
 
     A blank line of a file is answered by a blank line. With `output` the translations are written
     there, a line each, whole or not at all. `search` leads to the best that it finds, in n_best
     lines of number, score and text where more than one is asked for, and leaves its receipts and
-    pictures. Raises `BadInput`, before anything is translated, for a run that doesn't translate and
-    a sentence that it can't take.
+    pictures. `weights` is the format of the model's; `tell` is told as by `open_run`. Raises
+    `BadInput`, before anything is translated, for a run that doesn't translate and a sentence that
+    it can't take.
     """
     with joined():
-        job, model = open_run(folder)
+        job, model = open_run(folder, weights, tell)
         if not isinstance(job, PairJob):
             raise BadInput(f"{folder} is a run of {job.config.task}: it doesn't translate")
         if output is not None and not output.parent.is_dir():
@@ -78,8 +112,8 @@ def translate(
         given = [i for i, sentence in enumerate(sentences) if source is None or sentence.strip()]
         asked = [sentences[i] for i in given]
         processors = (rules or Rules()).processors(job.tokenizer)
-        tell = progress if leads() else silent
-        made = job.translate_many(model, asked, tell, processors, search)
+        progress = progress if leads() else silent
+        made = job.translate_many(model, asked, progress, processors, search)
         answers = [Answer("", completed=True, cut=False)] * len(sentences)
         for i, answer in zip(given, made, strict=True):
             answers[i] = answer

@@ -14,12 +14,14 @@ from typing import Any, Literal
 import sacrebleu
 
 from unrolled.data import BatchStream, Tokenizer, pair_batches
-from unrolled.decoding import DecoderScorer, EncoderDecoderScorer, Scorer, sample
+from unrolled.decoding import EncoderDecoderScorer, Scorer, sample
+from unrolled.decoding.decoded import named
 from unrolled.decoding.processors import LogitProcessor
 from unrolled.decoding.sampling import ROWS_TOGETHER, Sampled
 from unrolled.errors import BadInput
 from unrolled.models import Model
 from unrolled.models.batch import Batch
+from unrolled.models.packs import Loaded
 from unrolled.receipts import Receipt
 from unrolled.tasks.searching import Found, SearchConfig
 from unrolled.tasks.searching import search as search_for
@@ -106,14 +108,14 @@ class PairJob(Job):
         lines = zip(sources, self.translate(model, sources), strict=True)
         return "\n".join(f"  {source} → {target}" for source, target in lines)
 
-    def score(self, model: Model, progress: Progress = silent) -> Scores:
+    def score(self, model: Loaded, progress: Progress = silent) -> Scores:
         """Exact match of whole sentences, BLEU and chrF (both 0…100), and how many sentences.
 
         A sentence that the model is too short for counts as wrong; "too_long" says how many were.
         """
         return self.scores_of(self.predictions(model, progress))
 
-    def predictions(self, model: Model, progress: Progress = silent) -> list[str]:
+    def predictions(self, model: Loaded, progress: Progress = silent) -> list[str]:
         """A translation of each held-out sentence; "" for one that the model is too short for."""
         sources = [self._source(source) for source, _ in self.data.held_out]
         fitting = [i for i, source in enumerate(sources) if self.room(source)]
@@ -135,12 +137,15 @@ class PairJob(Job):
         too_long = sum(not self.room(self._source(source)) for source, _ in self.data.held_out)
         return {**scores, "too_long": too_long} if too_long else scores
 
-    def receipt(self, predictions: Sequence[str]) -> Receipt:
-        """How many of the predictions match, with all that is needed to count again."""
+    def receipt(self, predictions: Sequence[str], weights: str = "float32") -> Receipt:
+        """How many of the predictions match, with all that is needed to count again.
+
+        `weights` is the format of the weights that the model had.
+        """
         right = sum(a == r for a, (_, r) in zip(predictions, self.data.held_out, strict=True))
         return Receipt.prove(
             "evaluation.exact_match",
-            self._question(),
+            {**self._question(), **named(weights)},
             {"matches": right, "of": len(predictions)},
             {"predictions": list(predictions)},
         )
@@ -152,12 +157,12 @@ class PairJob(Job):
             "references": [target for _, target in self.data.held_out],
         }
 
-    def translate(self, model: Model, sentences: Sequence[str]) -> list[str]:
+    def translate(self, model: Loaded, sentences: Sequence[str]) -> list[str]:
         """The texts of `answers`."""
         return [answer.text for answer in self.answers(model, sentences)]
 
     def answers(
-        self, model: Model, sentences: Sequence[str], processors: Sequence[LogitProcessor] = ()
+        self, model: Loaded, sentences: Sequence[str], processors: Sequence[LogitProcessor] = ()
     ) -> list[Answer]:
         """The likeliest translation token by token (greedy), a sentence each.
 
@@ -174,7 +179,7 @@ class PairJob(Job):
 
     def translate_many(
         self,
-        model: Model,
+        model: Loaded,
         sentences: Sequence[str],
         progress: Progress,
         processors: Sequence[LogitProcessor] = (),
@@ -234,7 +239,7 @@ class PairJob(Job):
 
     def _answers(
         self,
-        model: Model,
+        model: Loaded,
         sources: Sequence[Sequence[int]],
         progress: Progress = silent,
         processors: Sequence[LogitProcessor] = (),
@@ -266,15 +271,14 @@ class PairJob(Job):
             for w in (written[i] for i in range(len(sources)))
         ]
 
-    def scorer(self, model: Model, max_length: int) -> Scorer:
+    def scorer(self, model: Loaded, max_length: int) -> Scorer:
         """The model as a search sees it."""
-        end = self.tokenizer.end_id
         if self._layout == "encoder-decoder":
-            begin = self.tokenizer.begin_id
+            begin, end = self.tokenizer.begin_id, self.tokenizer.end_id
             return EncoderDecoderScorer(
                 model, begin_token=begin, end_token=end, max_length=max_length
             )
-        return DecoderScorer(model, end_token=end, max_length=max_length)
+        return self.reader(model, max_length)
 
     def _source(self, sentence: str) -> list[int]:
         """A sentence as the model reads it."""

@@ -16,6 +16,7 @@ from unrolled.decoding.scorer import pad
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, Encoder, LSTMModel, Model, ModelConfig
 from unrolled.models.batch import Batch
+from unrolled.models.packs import Loaded
 from unrolled.tasks.opening import tokenizer_for
 from unrolled.tasks.task import Job, Progress, Scores, Task, silent
 from unrolled.training.config import RunConfig, TrainingConfig
@@ -113,7 +114,7 @@ class ParityJob(Job):
         text = self.held_out[0][0]
         return f"  {text} → {'odd' if self.answers(model, [text])[0] else 'even'}"
 
-    def score(self, model: Model, progress: Progress = silent) -> Scores:
+    def score(self, model: Loaded, progress: Progress = silent) -> Scores:
         """Share answered right on new strings, by length."""
         scores = {f"accuracy_to_{LONGEST}": self._accuracy(model, self.held_out)}
         shortest = LONGEST + 1
@@ -125,12 +126,12 @@ class ParityJob(Job):
             shortest = longest + 1
         return {**scores, "sentences": len(self.held_out)}
 
-    def _accuracy(self, model: Model, lines: Sequence[Line]) -> float:
+    def _accuracy(self, model: Loaded, lines: Sequence[Line]) -> float:
         answers = self.answers(model, [text for text, _ in lines])
         return sum(a == label for a, (_, label) in zip(answers, lines, strict=True)) / len(lines)
 
     @torch.no_grad()
-    def answers(self, model: Model, texts: Sequence[str]) -> list[int]:
+    def answers(self, model: Loaded, texts: Sequence[str]) -> list[int]:
         """1 where the model holds the number of ones for odd, else 0."""
         assert isinstance(model, Encoder | LSTMModel)
         device = next(model.parameters()).device

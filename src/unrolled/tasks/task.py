@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from unrolled.data import BatchStream, Tokenizer
+from unrolled.decoding import DecoderScorer, Scorer
+from unrolled.decoding.scorers.packed import PackedScorer
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, Model, ModelConfig
 from unrolled.models.batch import Batch
+from unrolled.models.packed import PackedDecoder
+from unrolled.models.packs import Loaded
 from unrolled.tasks.searching import Found
 from unrolled.training.config import RunConfig
 from unrolled.training.loop import mean_loss
@@ -79,8 +83,13 @@ class Job(ABC):
         """A line or a few that show what the model does now."""
 
     @abstractmethod
-    def score(self, model: Model, progress: Progress = silent) -> Scores:
+    def score(self, model: Loaded, progress: Progress = silent) -> Scores:
         """The task's scores on what was held out."""
+
+    def reader(self, model: Loaded, max_length: int) -> Scorer:
+        """A model that reads its source as a prompt, as a search sees it."""
+        kind = PackedScorer if isinstance(model, PackedDecoder) else DecoderScorer
+        return kind(model, end_token=self.tokenizer.end_id, max_length=max_length)
 
     def fingerprint(self) -> dict[str, str]:
         """Hashes of the files that the job reads, by name; none where it makes its own data."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from itertools import count, islice
@@ -16,19 +16,19 @@ import torch
 from unrolled.data import BatchStream, Tokenizer, masked_batches, text_batches
 from unrolled.data.config import DataConfig
 from unrolled.data.corpus import Split, TextCorpus
-from unrolled.decoding import DecoderScorer, SamplingConfig, Scorer, alternatives, sample
+from unrolled.decoding import SamplingConfig, Scorer, alternatives, sample
 from unrolled.decoding.processors import LogitProcessor, StopStrings
 from unrolled.decoding.scorer import device_of
 from unrolled.decoding.streaming import TextStream
 from unrolled.errors import BadInput
 from unrolled.models import Architecture, Encoder, Model, ModelConfig
 from unrolled.models.batch import Batch
+from unrolled.models.packs import Loaded
 from unrolled.tasks.opening import corpus_of, tokenizer_for
 from unrolled.tasks.searching import SearchConfig
 from unrolled.tasks.searching import search as search_for
 from unrolled.tasks.task import Answer, Job, Progress, Scores, Task, silent
 from unrolled.training.config import RunConfig, TrainingConfig
-from unrolled.training.loop import mean_loss
 from unrolled.training.parallel import spread
 
 VALIDATED = 8
@@ -115,7 +115,11 @@ class TextJob(Job):
     @cached_property
     def validation(self) -> list[Batch]:
         """The first batches of what is held out."""
-        return list(islice(self._stream("validation").once(), VALIDATED))
+        return list(islice(self.held_out(), VALIDATED))
+
+    def held_out(self) -> Iterator[Batch]:
+        """All of what is held out, once."""
+        return self._stream("validation").once()
 
     def _stream(self, split: Split) -> BatchStream[Any]:
         documents = partial(self.corpus.documents, split)
@@ -142,16 +146,17 @@ class TextJob(Job):
         answer = self._continue(model, prompt, length, SamplingConfig(temperature=0.8, top_p=0.95))
         return f"  … {' '.join(answer.text.split())}"
 
-    def score(self, model: Model, progress: Progress = silent) -> Scores:
+    @torch.no_grad()
+    def score(self, model: Loaded, progress: Progress = silent) -> Scores:
         """Perplexity a token, and bits a byte of UTF-8: comparable between tokenizers."""
         done = count(1)
 
         def measure(batch: Batch) -> tuple[float, int]:
-            loss = mean_loss(model, [batch]) * batch.num_targets
+            loss = model.loss(batch.to(device_of(model))).item()
             progress(next(done), 0)
             return loss, batch.num_targets
 
-        found = spread(measure, self._stream("validation").once())
+        found = spread(measure, self.held_out())
         nats, targets = (sum(values) for values in zip(*found, strict=True))
         size = sum(len(text.encode()) for text in self.corpus.documents("validation"))
         return {
@@ -163,7 +168,7 @@ class TextJob(Job):
 
     def generate(
         self,
-        model: Model,
+        model: Loaded,
         prompt: str,
         max_tokens: int,
         config: SamplingConfig,
@@ -175,7 +180,7 @@ class TextJob(Job):
 
     def answer(
         self,
-        model: Model,
+        model: Loaded,
         prompt: str,
         max_tokens: int,
         config: SamplingConfig,
@@ -208,7 +213,7 @@ class TextJob(Job):
         return replace(answer, cut=full and not answer.completed and not stream.stopped)
 
     def alternatives(
-        self, model: Model, continuation: Continuation, k: int
+        self, model: Loaded, continuation: Continuation, k: int
     ) -> list[list[tuple[str, float]]]:
         """The k likeliest tokens in the place of each generated one: text and log-probability."""
         scorer = self.scorer(model, len(continuation.tokens) + 1)
@@ -235,7 +240,7 @@ class TextJob(Job):
 
     def _continue(
         self,
-        model: Model,
+        model: Loaded,
         tokens: Sequence[int],
         max_tokens: int,
         config: SamplingConfig,
@@ -257,7 +262,7 @@ class TextJob(Job):
 
     def _search(
         self,
-        model: Model,
+        model: Loaded,
         prompt: list[int],
         limit: int,
         search: SearchConfig,
@@ -280,9 +285,9 @@ class TextJob(Job):
         whole = bool(found.hypotheses) and found.hypotheses[0].completed and not stream.stopped
         return Continuation(stream.close(), whole, False, prompt, found.tokens, found=found)
 
-    def scorer(self, model: Model, max_length: int) -> Scorer:
+    def scorer(self, model: Loaded, max_length: int) -> Scorer:
         """The model as a search sees it."""
-        return DecoderScorer(model, end_token=self.tokenizer.end_id, max_length=max_length)
+        return self.reader(model, max_length)
 
     def fingerprint(self) -> dict[str, str]:
         """Hashes of the corpus's files."""
@@ -306,7 +311,7 @@ class MaskedJob(TextJob):
         return ""
 
     @torch.no_grad()
-    def score(self, model: Model, progress: Progress = silent) -> Scores:
+    def score(self, model: Loaded, progress: Progress = silent) -> Scores:
         """Perplexity of the hidden tokens, and the share guessed right."""
         assert isinstance(model, Encoder)
         device = next(model.parameters()).device
@@ -324,7 +329,7 @@ class MaskedJob(TextJob):
             progress(next(done), 0)
             return nats, int((logits.argmax(-1) == batch.targets).sum()), batch.num_targets
 
-        found = spread(measure, self._stream("validation").once())
+        found = spread(measure, self.held_out())
         nats, right, targets = (sum(values) for values in zip(*found, strict=True))
         return {
             **loss_and_perplexity(nats, targets),

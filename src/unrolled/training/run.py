@@ -6,6 +6,7 @@ environment.json    versions, machine, and the command
 tokenizer*.json     the tokenizer
 metrics.jsonl       a line every few steps; tensorboard/ holds the same
 loss.png            the curve of the loss
+packed/             the weights in other formats, where one was asked for
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import torch
 from unrolled.data import Tokenizer
 from unrolled.errors import BadInput
 from unrolled.models.build import ARCHITECTURES
+from unrolled.models.packs import FOLDER as PACKED
 from unrolled.models.store import CONFIG, WEIGHTS, read_config, write_json, writing
 from unrolled.training.checkpoint import FOLDER
 from unrolled.training.config import RunConfig
@@ -101,7 +103,7 @@ def clear(folder: Path) -> None:
     check_own(folder)
     for name in (WEIGHTS, METRICS, ENVIRONMENT, CURVE, "tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink(missing_ok=True)
-    for name in (EVENTS, FOLDER):
+    for name in (EVENTS, FOLDER, PACKED):
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / CONFIG).unlink()
 

@@ -13,13 +13,24 @@ from tests.receipts.truths.common import Document, whole
 from unrolled.decoding import beam_search, exact_search
 from unrolled.decoding.processors import RepetitionPenalty
 
+FORMATS = ("float32", "bfloat16", "int8", "int4")
+
 
 def searched(question: tuple[int, int, int, str, bool]) -> Document:
     seed, beam_size, max_length, objective, coarse = question
     scorer = Tiny(3, seed, coarse=coarse)
+    scorer.weights = FORMATS[seed % len(FORMATS)]
     options: dict[str, Any] = {"beam_size": beam_size, "max_length": max_length}
     options["processors"] = [RepetitionPenalty(1.5)] if seed % 5 == 0 else []
     return beam_search(scorer, [[1]], objective=objective, **options)[0].receipt().document()
+
+
+def origin(given: Document) -> str:
+    """What is said of the weights; nothing where they are float32, and so in older receipts."""
+    if "weights" not in given:
+        return ""
+    assert given["weights"] in FORMATS[1:]
+    return f", said to be of {given['weights']} weights"
 
 
 def decimal_score(name: str, s: Fraction, n: int) -> Decimal:
@@ -50,7 +61,7 @@ def trace_holds_with_60_digits(document: Document) -> bool:
     """The beam by the trace's own numbers; claims compared with bounds over every length."""
     given, answer, evidence = document["given"], document["answer"], document["evidence"]
     names = {"vocab_size", "end_token", "beam_size", "max_length", "objective", "source"}
-    assert set(given) - {"keeps_bound", "rules"} == names
+    assert set(given) - {"keeps_bound", "rules", "weights"} == names
     assert all(type(rule) is str for rule in given.get("rules", []))
     assert given.get("keeps_bound") in (None, False)
     positive, end, size = "keeps_bound" in given, given["end_token"], given["beam_size"]
@@ -93,8 +104,8 @@ def trace_holds_with_60_digits(document: Document) -> bool:
     later = [decimal_score(name, s, n) for s in live for n in range(steps + 1, longest + 1)]
     tiny = Decimal("1e-40")
     ruled = ", which rules changed" if given.get("rules") else ""
-    words = f"On these log-probabilities{ruled}, beam search of size {size} for at most {longest} "
-    words += "tokens"
+    words = f"On these log-probabilities{origin(given)}{ruled}, beam search of size {size} for "
+    words += f"at most {longest} tokens"
     if later:
         assert type(evidence["bound"]) in (int, float)
         assert abs(Decimal(evidence["bound"]) - max(later)) <= abs(max(later)) * Decimal(2) ** -40
@@ -133,8 +144,10 @@ def trace_holds_with_60_digits(document: Document) -> bool:
 
 def mapped(question: tuple[int, int, int, str, int]) -> Document | None:
     seed, beam_size, max_length, objective, budget = question
+    scorer = Tiny(3, seed)
+    scorer.weights = FORMATS[seed % len(FORMATS)]
     answer = exact_search(
-        Tiny(3, seed), [1], max_length=max_length, objective=objective, budget=budget,
+        scorer, [1], max_length=max_length, objective=objective, budget=budget,
         beam_size=beam_size, rows=2,
     )  # fmt: skip
     return answer.receipt().document() if answer.best else None
@@ -149,7 +162,8 @@ def map_holds(document: Document) -> bool:
 def map_holds_with_60_digits(document: Document) -> bool:
     """Prefixes by their tokens; every length of every bound; sums of float exponentials."""
     given, answer, evidence = document["given"], document["answer"], document["evidence"]
-    assert set(given) == {"vocab_size", "end_token", "max_length", "objective", "source"}
+    names = {"vocab_size", "end_token", "max_length", "objective", "source"}
+    assert set(given) - {"weights"} == names
     end, longest, vocab = given["end_token"], given["max_length"], given["vocab_size"]
     name = given["objective"]
     assert whole(end, longest, vocab, *given["source"])
@@ -205,7 +219,8 @@ def map_holds_with_60_digits(document: Document) -> bool:
     assert best >= max(completed.values()) - tiny
     assert type(answer["score"]) in (int, float)
     assert abs(Decimal(answer["score"]) - best) <= (abs(best) + longest) * Decimal(2) ** -40
-    words = f"On these log-probabilities, no sequence of at most {longest} tokens scores "
+    words = f"On these log-probabilities{origin(given)}, no sequence of at most {longest} tokens "
+    words += "scores "
     tail = f"; after every prefix the probabilities add up to 1 within {tolerance!r}."
     said = document["claim"]
     above = max([best, *bounds])

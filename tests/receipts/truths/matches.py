@@ -12,12 +12,12 @@ from unrolled.tasks.piglatin_rule import translate
 def matches_hold(document: Document) -> bool:
     given, evidence = document["given"], document["evidence"]
     sources = given["sources"]
-    by_rule = set(given) == {"sources", "task"}
+    by_rule = set(given) - {"weights"} == {"sources", "task"}
     if by_rule:
         assert given["task"] == "piglatin"
         references = [translate(source) for source in sources]
     else:
-        assert set(given) == {"sources", "references"}
+        assert set(given) - {"weights"} == {"sources", "references"}
         references = given["references"]
     assert set(evidence) == {"predictions"}
     predictions = evidence["predictions"]
@@ -30,8 +30,12 @@ def matches_hold(document: Document) -> bool:
     assert document["answer"] == {"matches": count, "of": len(sources)}
     assert whole(*document["answer"].values())
     what = "the Pig Latin of their sources" if by_rule else "their references"
+    said = ""
+    if "weights" in given:
+        assert given["weights"] in ("bfloat16", "int8", "int4")
+        said = f", said to be of {given['weights']} weights,"
     return document["claim"] == (
-        f"{count} of {len(sources)} predictions are letter for letter {what}."
+        f"{count} of {len(sources)} predictions{said} are letter for letter {what}."
     )
 
 
@@ -43,6 +47,8 @@ def evaluated(question: tuple[bool, list[tuple[str, int]]]) -> Document:
     predictions = [(r, r + "y", "", s)[way] for r, (s, way) in zip(references, rows, strict=True)]
     count = sum(way == 0 for _, way in rows)
     rest = {"task": "piglatin"} if by_rule else {"references": references}
+    if count % 2:
+        rest = {**rest, "weights": "int8"}
     answer = {"matches": count, "of": len(rows)}
     evidence = {"predictions": predictions}
     receipt = Receipt.prove(

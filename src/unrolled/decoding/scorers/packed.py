@@ -40,6 +40,7 @@ class PackedScorer:
             model = model.packed(weights, tell=tell)
         self.packed, self.end_token, self.max_length = model, end_token, max_length
         self.vocab_size: int = model.vocab_size
+        self.weights: str = model.format
         check_end(end_token, self.vocab_size)
 
     @torch.no_grad()

@@ -1,0 +1,250 @@
+"""Where are a run's packed weights kept? Beside its weights, in RUN/packed, a file a format.
+
+    RUN/packed/int8.safetensors     every parameter by its name: a matrix as NAME.values,
+                                    NAME.scales and NAME.groups, as far as the format has them,
+                                    anything else as it is
+
+They are made when a format is first asked for, by `kernels.formats`. A file counts as long as it
+was made by this version, of the very bytes that model.safetensors has now and of the model that
+config.json names, and holds the bytes that were written; any other is made anew. It is read as a
+map of memory: what is looked at is loaded, once for all processes, and the float32 weights are not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from unrolled.errors import BadInput, WorkFailed
+from unrolled.kernels.formats import FORMATS, Packed, aligned, pack, unpack
+from unrolled.models.build import Model
+from unrolled.models.decoder import Decoder
+from unrolled.models.packed import PackedDecoder, pack_model, packed_decoder, refused
+from unrolled.models.store import (
+    CONFIG,
+    WEIGHTS,
+    load,
+    model_config,
+    parameters,
+    read_config,
+    write_atomically,
+    writing,
+)
+
+FOLDER = "packed"
+"""The folder in a run's own that holds its packed weights."""
+VERSION = 1
+"""Number of the formats' and the files' layout; a file of another is made anew."""
+KINDS = {"f4": "F32", "u2": "U16", "i2": "I16", "i1": "I8", "u1": "U8"}
+"""Types of arrays as safetensors calls them."""
+LINE = 64
+"""Bytes of a line of the cache."""
+ABANDONED = 3600.0
+"""Seconds after which a file that is half written has lost its writer."""
+FLOAT32_BY_STEP = False
+"""Whether float32 weights, too, go through the compiled step where that can be."""
+
+Tell = Callable[[str], object]
+Arrays = dict[str, Packed | np.ndarray]
+Loaded = Model | PackedDecoder
+"""A model as a run's folder gives it: PyTorch's, or one of packed weights."""
+
+
+def silent(line: str) -> None:
+    """Nobody is told."""
+
+
+def load_packed(run: Path, weights: str, tell: Tell = silent) -> Loaded:
+    """A run's model with its weights in a format of `FORMATS`.
+
+    By the compiled step where that takes the model; else by PyTorch with Ŵ, the matrices that the
+    format stands for, in the place of W: the same answers but for the rounding of activations in
+    the integer formats. `tell` is told, in a line each, when it is PyTorch and why, when weights
+    are packed, and when a file of packed weights could not be used or kept. Raises `BadInput` for
+    an unknown format, and as `load` does.
+    """
+    check_format(weights)
+    run = Path(run)
+    if weights == "float32" and not FLOAT32_BY_STEP:
+        return load(run)
+    architecture, config = model_config(read_config(run), run / CONFIG)
+    reason: str | None = f"a model with architecture {architecture} has none"
+    if architecture == "decoder":
+        reason = refused(config)
+    if reason is None:
+        return packed_decoder(config, packs_of(run, weights, tell), tell=tell)
+    model = load(run)
+    if weights != "float32":
+        tell(f"{weights} by PyTorch, not by the compiled step: {reason}")
+        round_weights(model, weights)
+    return model
+
+
+def format_of(model: Loaded) -> str:
+    """The format of a model's weights."""
+    return str(getattr(model, "format", "float32"))
+
+
+def check_format(weights: str) -> None:
+    """Raise `BadInput` for a name that is no format's."""
+    if weights not in FORMATS:
+        raise BadInput(f"unknown format of weights {weights!r}: choose {', '.join(FORMATS)}")
+
+
+def is_matrix(name: str, weight: torch.Tensor) -> bool:
+    """Whether a parameter is packed: all that is multiplied by, and the embeddings of tokens."""
+    return weight.ndim == 2 and "position_embedding" not in name
+
+
+@torch.no_grad()
+def round_weights(model: Model, weights: str) -> None:
+    """Put Ŵ in the place of each matrix W of a model."""
+    for name, weight in parameters(model).items():
+        if is_matrix(name, weight):
+            near = unpack(pack(weight.float().numpy(), weights), weight.shape[1])
+            weight.copy_(torch.from_numpy(near))
+    vars(model)["format"] = weights
+
+
+def packs_of(run: Path, weights: str, tell: Tell = silent) -> Arrays:
+    """A decoder's parameters in a format: from the file beside the run, made first if need be.
+
+    Raises `BadInput` for a run whose weights can't be read or don't fit its config.
+    """
+    if weights == "float32":
+        return made(run, weights)
+    file = run / FOLDER / f"{weights}.safetensors"
+    made_of = {
+        "version": VERSION,
+        "weights": weights,
+        "model": asdict(model_config(read_config(run), run / CONFIG)[1]),
+        "of": digest_of_file(run / WEIGHTS),
+    }
+    try:
+        return read_packs(file, made_of)
+    except FileNotFoundError:
+        tell(f"packing the weights of {run} in {weights}, for this time and the next ones")
+    except Unusable as error:
+        tell(f"{file} {error}: packing the weights again")
+    packs = made(run, weights)
+    try:
+        with writing(file.parent):
+            file.parent.mkdir(exist_ok=True)
+            for left in file.parent.glob(".*.part"):
+                if time.time() - left.stat().st_mtime > ABANDONED:
+                    left.unlink()
+        write_packs(file, packs, made_of)
+    except WorkFailed as error:
+        tell(f"the packed weights are not kept for the next time: {error}")
+    return packs
+
+
+def made(run: Path, weights: str) -> Arrays:
+    """The same from the run's own weights."""
+    model = load(run)
+    assert isinstance(model, Decoder)
+    return pack_model(model, weights)
+
+
+class Unusable(Exception):
+    """A file of packed weights that is damaged, or of something else."""
+
+
+def write_packs(file: Path, packs: Arrays, made_of: dict[str, Any]) -> None:
+    """Write packed weights, and what they were made of; whole or not at all.
+
+    Raises `WorkFailed` where the system lets nothing be written.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for name, value in packs.items():
+        if isinstance(value, Packed):
+            parts = value._asdict().items()
+            arrays |= {f"{name}.{part}": array for part, array in parts if array.size}
+        else:
+            arrays[name] = value
+    told = json.dumps({**made_of, "content": digest(arrays)}, sort_keys=True)
+    write_atomically(file, lambda path: write_arrays(path, arrays, {"unrolled": told}))
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """A safetensors file whose data begin on a line of the cache, and mapped so do most arrays.
+
+    The package's own writer begins anywhere, and what begins within a line is read slower.
+    """
+    header: dict[str, Any] = {"__metadata__": metadata}
+    order, place = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name)), 0
+    for name in order:
+        array, start = arrays[name], place
+        place += array.nbytes
+        kind = KINDS[array.dtype.str[1:]]
+        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [start, place]}
+    text = json.dumps(header).encode()
+    text += b" " * (-(8 + len(text)) % LINE)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            file.write(np.ascontiguousarray(arrays[name]).data)
+
+
+def read_packs(file: Path, made_of: dict[str, Any]) -> Arrays:
+    """The packed weights of a file, mapped into memory.
+
+    Raises `FileNotFoundError` where there is none, and `Unusable` for one that was not made of
+    this or is not as it was written.
+    """
+    try:
+        with safe_open(file, "pt") as opened:
+            told = json.loads((opened.metadata() or {})["unrolled"])
+            content = told.pop("content")
+        arrays = {name: aligned(tensor.numpy()) for name, tensor in load_file(file).items()}
+    except FileNotFoundError:
+        raise
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError):
+        raise Unusable("is damaged") from None
+    if told != made_of:
+        raise Unusable("was made of other weights, or by another version")
+    if digest(arrays) != content:
+        raise Unusable("is damaged")
+    packs: Arrays = {}
+    for name, array in arrays.items():
+        whole, _, part = name.rpartition(".")
+        if part == "values":
+            scales = arrays.get(f"{whole}.scales", np.empty(0, np.float32))
+            groups = arrays.get(f"{whole}.groups", np.empty((0, 0, 2), np.int16))
+            packs[whole] = Packed(array, scales, groups)
+        elif part not in Packed._fields:
+            packs[name] = array
+    return packs
+
+
+def digest(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 of arrays: names, types, shapes and bytes."""
+    sha = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        sha.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        sha.update(np.ascontiguousarray(array).data)
+    return sha.hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """SHA-256 of a file; raises `BadInput` for one that can't be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise BadInput(
+            f"{path} does not exist: the run was stopped before its end, "
+            f"`unrolled resume {path.parent}` goes on with it"
+        ) from None
+    except OSError as error:
+        raise BadInput(f"{path} can't be read: {error}") from None
