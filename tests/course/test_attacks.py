@@ -198,7 +198,6 @@ def test_what_is_hidden_is_cut_out_of_what_may_be_read(tmp_path):
     }  # fmt: skip
 
 
-def test_a_submission_may_import_what_python_and_its_packages_have(solution):
+def test_a_submission_may_import_what_python_and_its_packages_have(solution, servers):
     more = "import colorsys, wave, mpmath, tabulate\nassert mpmath.mpf(1) == 1\n"
-    with Server("landlock", QUICK) as server:
-        assert grade(more + solution, "ann", server).score == 11
+    assert grade(more + solution, "ann", servers("landlock")).score == 11

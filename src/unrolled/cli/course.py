@@ -35,13 +35,13 @@ class Build(Command):
     The notebooks are a student's version with gaps and the solved one; both are graded: the
     solution must get all points and the student's version none. The write-up has the answers, each
     problem on a page of its own, the report, and the solved notebook, which is run for that (a
-    minute), listed in pages.json; what it computed is backed by receipts/.
+    minute or two), listed in pages.json; what it computed is backed by receipts/.
     """
 
     name: ClassVar[str] = "course build"
     example: ClassVar[str] = "unrolled course build ps3 --output build/ps3"
 
-    set: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SET")]
+    set: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SET")] = "ps3"
     """Which problem set: ps3."""
     output: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("build/ps3")
     """Where to: student/, solution/, ps3-writeup.pdf, ps3-report.pptx, pages.json, receipts/."""

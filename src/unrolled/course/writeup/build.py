@@ -36,16 +36,17 @@ class Answer(NamedTuple):
 
 
 GNN = "Transformer as a graph network"
+EXTRA = "of 5 points for (a) to (e), extra credit in one of the two courses"
 ANSWERS = (
     Answer("2.1", "AND and OR", "1 point", "2-1.typ"),
     Answer("2.2", "XOR", "1 point", "2-2.typ"),
     Answer("3.3", "An LSTM for parity", "5 points", "3-3.typ"),
     Answer("3.4", "When to stop in beam search", "5 points", "3-4.typ"),
     Answer("3.5", "Exploding gradients", "5 points", "3-5.typ"),
-    *(Answer(f"3.6 ({x})", GNN, "of 5 points for (a) to (e)", f"3-6-{x}.typ") for x in "abcde"),
+    *(Answer(f"3.6 ({x})", GNN, EXTRA, f"3-6-{x}.typ") for x in "abcde"),
     Answer("4.7", "Paper review", "2 points", "4-7.typ"),
     Answer("4.8", "Paper review: what I take away", "2 points", "4-8.typ"),
-    Answer("report", "English to Pig Latin, tuned", "5 points", "report.typ"),
+    Answer("report", "Report: English to Pig Latin, tuned", "5 points", "report.typ"),
 )
 REVIEW = ("4-7.typ", "4-8.typ")
 

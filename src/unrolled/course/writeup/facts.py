@@ -168,18 +168,21 @@ def scaling(pictures: Path, found: dict[str, Receipt]) -> Facts:
     scaling_draw.draw(fitted, pictures / "scaling.svg", "loss")
     found["scaling"] = fitted.receipt((budget, TIMES * budget))
     low, high = fitted.intervals()["alpha"]
-    kaplan = {name: PUBLISHED[name].parameters for name in ("kaplan-n", "kaplan-d")}
+    cited = [PUBLISHED[name] for name in ("kaplan-n", "kaplan-d", "kaplan-nd", "hoffmann")]
+    kaplan_n, kaplan_d, kaplan, hoffmann = cited
     return {
         "times": TIMES,
         "runs": len(runs),
         "alpha": f"{fitted.parameters['alpha']:.2f}",
         "low": f"{low:.2f}",
         "high": f"{high:.2f}",
-        "alpha_N": f"{kaplan['kaplan-n']['alpha_N']:g}",
-        "alpha_D": f"{kaplan['kaplan-d']['alpha_D']:g}",
+        "theirs": f"{hoffmann.parameters['alpha']:.2f}",
+        "alpha_N": f"{kaplan_n.parameters['alpha_N']:g}",
+        "alpha_D": f"{kaplan_d.parameters['alpha_D']:g}",
         "ours": growth(fitted, budget),
-        "kaplan": growth(PUBLISHED["kaplan-nd"], budget),
-        "hoffmann": growth(PUBLISHED["hoffmann"], budget),
+        "kaplan": growth(kaplan, budget),
+        "hoffmann": growth(hoffmann, budget),
+        "sources": [law.source for law in cited],
     }
 
 
