@@ -22,7 +22,7 @@ from unrolled.tasks.piglatin_rule import translate
 
 RECORDS = set_folder() / "report"
 RUNS = sorted(path for path in RECORDS.iterdir() if path.is_dir())
-SOURCES = ["the fox", "a quick fox", "my cat", "it is", "every day"]
+SOURCES = ["the fox", "a quick fox", "my cat", "it is", "we eat red apples every day"]
 
 
 @pytest.fixture
