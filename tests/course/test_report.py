@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 import shutil
@@ -168,11 +169,37 @@ def test_settings_differ_by_their_paths():
     ]
 
 
+def height(frame, width: float) -> float:
+    """About how high its text is in inches: letters half as wide as high, lines of 1.2."""
+    high = 0.1
+    for paragraph in frame.paragraphs:
+        size = max((run.font.size.inches for run in paragraph.runs), default=0.0)
+        lines = math.ceil(0.5 * size * len(paragraph.text) / (width - 0.2))
+        high += 1.2 * size * lines + size / 3
+    return high
+
+
+def bottom(shape) -> float:
+    """How far down a shape's text reaches, in inches."""
+    if not shape.has_table:
+        text = height(shape.text_frame, shape.width.inches) if shape.has_text_frame else 0.0
+        return shape.top.inches + text
+    widths = [column.width.inches for column in shape.table.columns]
+    return shape.top.inches + sum(
+        max(height(cell.text_frame, width) for cell, width in zip(row.cells, widths, strict=True))
+        for row in shape.table.rows
+    )
+
+
 def test_the_slides_say_it_and_nothing_stands_outside_them(tmp_path):
     told = report(RECORDS, tmp_path, {})
     deck = pptx.Presentation(io.BytesIO(slides(told, tmp_path, "Zoë")))
     texts, pictures = [], 0
     for slide in deck.slides:
+        in_order = sorted(slide.shapes, key=lambda shape: shape.top)
+        for above, below in itertools.pairwise(in_order):
+            assert bottom(above) <= below.top.inches
+        assert bottom(in_order[-1]) <= 7.5
         for shape in slide.shapes:
             assert min(shape.left, shape.top) >= 0
             assert shape.left + shape.width <= deck.slide_width
