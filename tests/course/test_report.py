@@ -15,7 +15,7 @@ import pytest
 from scipy.stats import binomtest
 
 from unrolled.course import set_folder
-from unrolled.course.writeup.report import differences, flat, recorded, report, wilson
+from unrolled.course.writeup.report import differences, flat, recorded, report, sign_test, wilson
 from unrolled.course.writeup.slides import slides
 from unrolled.errors import BadInput
 from unrolled.receipts import Receipt
@@ -82,6 +82,7 @@ def test_a_recorded_run_says_what_its_answers_give(folder: Path):
 
 def test_the_runs_differ_in_what_the_report_says_and_tuning_helped(tmp_path):
     told = report(RECORDS, tmp_path, {})
+    assert told["whole"]["told"] == told["steps"][0]["told"] == "a difference"
     names = [[key for key, _, _ in changed] for changed in told["changes"]]
     assert names == [["training.learning_rate", "training.optimizer"], ["model.num_heads"]]
     first, last = told["runs"][0], told["runs"][-1]
@@ -92,7 +93,13 @@ def test_the_runs_differ_in_what_the_report_says_and_tuning_helped(tmp_path):
 def test_what_tuning_mended_and_broke_is_counted(records, tmp_path):
     found: dict[str, Receipt] = {}
     told = report(records, tmp_path, found)
-    assert (told["mended"], told["broken"]) == (3, 1)
+    assert told["steps"] == [told["whole"]]
+    assert told["whole"] == {
+        "mended": 3,
+        "broken": 1,
+        "p": "p = 0.62",  # (1 + 4) / 16, twice
+        "told": "no difference that these sentences can tell",
+    }
     assert [run["exact"] for run in told["runs"]] == ["40.0 %", "80.0 %"]
     assert [run["name"] for run in told["runs"]] == ["a", "b"]
     assert told["examples"][0] == {"source": "it is", "first": "", "last": "it-way is-way"}
@@ -157,6 +164,12 @@ def test_runs_of_different_sentences_are_not_compared(records, tmp_path):
 def test_the_interval_is_scipys(matches: int, of: int):
     expected = binomtest(matches, of).proportion_ci(method="wilson")
     assert wilson(matches, of) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("split", [(0, 0), (3, 1), (5, 5), (0, 9), (571, 5), (14, 12)])
+def test_the_test_of_signs_is_scipys(split: tuple[int, int]):
+    expected = binomtest(split[0], sum(split)).pvalue if any(split) else 1.0
+    assert sign_test(*split) == pytest.approx(expected, rel=1e-9)
 
 
 def test_settings_differ_by_their_paths():

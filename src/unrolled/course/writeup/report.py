@@ -35,6 +35,8 @@ COMMON = (
 )  # fmt: skip
 """Settings that are told even if no run changes them."""
 EXAMPLES = 3
+CHANCE = 0.05
+"""A split of the sentences as likely as this, or likelier, tells of no difference."""
 NORMAL = 1.959963984540054
 """Standard deviations on each side that hold 95 % of a normal distribution."""
 
@@ -79,16 +81,14 @@ def report(folder: Path, pictures: Path, found: dict[str, Receipt]) -> Facts:
     for kind in ("svg", "png"):  # the page takes the one, the slides the other
         compare_losses({run.name: run.folder for run in runs}, pictures / f"losses.{kind}")
     found |= {f"report-{run.folder.name}": run.receipt for run in runs}
-    first, last = runs[0], runs[-1]
-    pairs = list(zip(first.right, last.right, strict=True))
     settings = [flat(asdict(run.config)) for run in runs]
     return {
         "runs": [told(run) for run in runs],
         "changes": [differences(*two) for two in pairwise(settings)],
         "common": [[key, shown(settings[0][key])] for key in COMMON if same(settings, key)],
-        "mended": pairs.count((False, True)),
-        "broken": pairs.count((True, False)),
-        "examples": examples(first, last),
+        "steps": [against(*two) for two in pairwise(runs)],
+        "whole": against(runs[0], runs[-1]),
+        "examples": examples(runs[0], runs[-1]),
     }
 
 
@@ -160,6 +160,28 @@ def told(run: Recorded) -> Facts:
         "train": run.environment["command"],
         "evaluate": f"unrolled evaluate {shlex.quote(folder)} --json --receipt answers.json",
     }
+
+
+def against(before: Recorded, after: Recorded) -> Facts:
+    """Sentences that one run gets right and the other wrong, and whether that could be chance."""
+    pairs = list(zip(before.right, after.right, strict=True))
+    mended, broken = pairs.count((False, True)), pairs.count((True, False))
+    p = sign_test(mended, broken)
+    return {
+        "mended": mended,
+        "broken": broken,
+        "p": "p < 0.001" if p < 0.001 else f"p = {p:.2g}",
+        "told": "a difference" if p < CHANCE else "no difference that these sentences can tell",
+    }
+
+
+def sign_test(mended: int, broken: int) -> float:
+    """How likely so uneven a split is, or a more uneven one, where either way is as likely.
+
+    McNemar's test (1947), exact: twice the tail of a binomial distribution, at most 1.
+    """
+    tail = sum(math.comb(mended + broken, k) for k in range(min(mended, broken) + 1))
+    return min(1.0, 2 * tail / 2 ** (mended + broken))
 
 
 def wilson(matches: int, of: int) -> tuple[float, float]:

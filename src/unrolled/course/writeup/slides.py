@@ -56,8 +56,11 @@ def slides(report: Facts, pictures: Path, name: str = "") -> bytes:
     deck.text(
         slide,
         [
-            f"Of what the first run got wrong the last gets {report['mended']} right; of what it "
-            f"got right, {report['broken']} wrong.",
+            *(
+                f"{run['name']}: {step['mended']} sentences right that the run before got wrong, "
+                f"{step['broken']} the other way round ({step['p']}): {step['told']}."
+                for run, step in zip(runs[1:], report["steps"], strict=True)
+            ),
             "Loss: of held-out sentences, nats a target token. One seed each.",
         ],
         size=16,
