@@ -102,7 +102,7 @@ def test_what_tuning_mended_and_broke_is_counted(records, tmp_path):
     }
     assert [run["exact"] for run in told["runs"]] == ["40.0 %", "80.0 %"]
     assert [run["name"] for run in told["runs"]] == ["a", "b"]
-    assert told["examples"][0] == {"source": "it is", "first": "", "last": "it-way is-way"}
+    assert told["examples"][0] == {"source": "my cat", "first": "?", "last": "y-may at-cay"}
     assert list(found) == ["report-0-a", "report-1-b"]
     assert (tmp_path / "losses.png").read_bytes().startswith(b"\x89PNG")
     assert "<!-- b -->" in (tmp_path / "losses.svg").read_text()

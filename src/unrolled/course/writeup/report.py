@@ -34,7 +34,8 @@ COMMON = (
     "data.tokens_per_batch", "training.max_steps", "seed",
 )  # fmt: skip
 """Settings that are told even if no run changes them."""
-EXAMPLES = 3
+EXAMPLES, SHORT = 3, 40
+"""How many sentences are shown, and of how many letters at most."""
 CHANCE = 0.05
 """A split of the sentences as likely as this, or likelier, tells of no difference."""
 NORMAL = 1.959963984540054
@@ -181,7 +182,7 @@ def sign_test(mended: int, broken: int) -> float:
     McNemar's test (1947), exact: twice the tail of a binomial distribution, at most 1.
     """
     tail = sum(math.comb(mended + broken, k) for k in range(min(mended, broken) + 1))
-    return min(1.0, 2 * tail / 2 ** (mended + broken))
+    return min(1.0, 2 * tail / (1 << (mended + broken)))
 
 
 def wilson(matches: int, of: int) -> tuple[float, float]:
@@ -223,11 +224,14 @@ def shown(value: Any) -> str:
 
 
 def examples(first: Recorded, last: Recorded) -> list[Facts]:
-    """The shortest sentences that the first run gets wrong and the last one right."""
+    """The first short sentences that the first run gets wrong and the last one right."""
     rows = zip(
         first.receipt.given["sources"], first.predictions, last.predictions,
         first.right, last.right, strict=True,
     )  # fmt: skip
-    mended = [(s, a, b) for s, a, b, was, now in rows if now and not was]
-    mended.sort(key=lambda row: len(row[0]))  # stable: of equal lengths the first
-    return [{"source": s, "first": a, "last": b} for s, a, b in mended[:EXAMPLES]]
+    mended = [
+        {"source": source, "first": was, "last": now}
+        for source, was, now, right_then, right_now in rows
+        if right_now and not right_then and len(source) <= SHORT
+    ]
+    return mended[:EXAMPLES]
