@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: help run course test lint check clean
+.PHONY: help run course course-picture test lint check clean
 
 help:
 	@echo "make run    install into $(VENV), train English -> Pig Latin, translate with it (2 to 5 minutes)"
 	@echo "make test   install into $(VENV), run all tests"
 	@echo "make lint   linter, formatter and type checker"
-	@echo "make course build the problem set into build/ps3: write-up, and notebooks, both graded"
+	@echo "make course build the problem set into build/ps3: write-up, slides, and notebooks, both graded"
 	@echo "make check  test and lint: what continuous integration runs"
 	@echo "make clean  remove $(VENV) and runs/piglatin"
 
@@ -33,6 +33,9 @@ run: $(STAMP)
 
 course: $(STAMP)
 	$(BIN)/unrolled course build ps3
+
+course-picture: $(STAMP)
+	$(BIN)/python -m unrolled.course.writeup.picture docs/images/course-writeup.png
 
 # A file's tests stay in one process: they share what is dear to make.
 test: $(STAMP)

@@ -23,7 +23,17 @@ MAY_KNOW: dict[str, set[str]] = {
     "training": {"models", "data", "recurrences"},
     "decoding": {"receipts"},
     "tasks": {"models", "data", "training", "decoding", "receipts"},
-    "course": {"receipts", "neurons", "automata", "recurrences", "graphs", "decoding"},
+    "course": {
+        "receipts",
+        "neurons",
+        "automata",
+        "recurrences",
+        "graphs",
+        "scaling",
+        "decoding",
+        "training",
+        "tasks",
+    },
 }
 """`cli` sits on top and may know everyone."""
 SHARED = {"errors", "first_order", "pictures"}

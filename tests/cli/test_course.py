@@ -6,11 +6,12 @@ import json
 
 import pytest
 
+import unrolled.cli.course
 from course.conftest import cells
 from unrolled.cli import main
 from unrolled.course import set_folder
 from unrolled.course.export import NAME
-from unrolled.course.notebook import NOTEBOOK, notebook_of
+from unrolled.course.notebook import NOTEBOOK, Built, notebook_of
 from unrolled.course.regions import solved_source
 
 
@@ -26,14 +27,10 @@ def notebook(tmp_path, monkeypatch):
 def test_a_notebook_is_exported_and_graded(notebook, capsys):
     assert main(["course", "export", NOTEBOOK]) == 0
     assert capsys.readouterr().out == f"{NAME} written\n"
-    assert main(["course", "grade", NAME, "--results", "results.json"]) == 0
-    assert "11 of 11 points" in capsys.readouterr().out
-    told = json.loads((notebook / "results.json").read_text())
-    assert main(["course", "grade", NAME, "--json"]) == 0
-    printed = json.loads(capsys.readouterr().out)
-    printed.pop("execution_time")
-    told.pop("execution_time")
-    assert printed == told
+    assert main(["course", "grade", NAME, "--results", "results.json", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == json.loads((notebook / "results.json").read_text())
+    assert told["score"] == 11
 
 
 def test_what_a_submission_says_is_printed_and_not_obeyed(tmp_path, monkeypatch, capsys):
@@ -68,9 +65,32 @@ def test_a_write_up_of_ones_own_is_built(tmp_path, monkeypatch, capsys):
     assert told["pages"]["2.1"] == [2]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "pages.json",
+        "ps3-report.pptx",
         "ps3-writeup.pdf",
         "receipts",
     ]
+
+
+def test_all_is_built_and_the_solved_notebook_is_run_for_it(tmp_path, monkeypatch, capsys):
+    def quick(output, level):
+        """In place of two notebooks that are graded, and run for a minute."""
+        built = Built(output / "student", output / "solution")
+        for folder in built:
+            folder.mkdir(parents=True)
+            (folder / NOTEBOOK).write_text(notebook_of("# %% [markdown]\n# # A\n\n# %%\n6 * 7\n"))
+        return built
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(unrolled.cli.course, "build_checked", quick)
+    assert main(["course", "build", "--no-isolation", "--output", "out"]) == 0
+    printed = capsys.readouterr().out
+    rows = dict(line.split() for line in printed.splitlines())
+    assert list(rows) == ["student", "solution", "writeup", "slides"]
+    assert all((tmp_path / path).is_file() for path in rows.values())
+    made = json.loads((tmp_path / "out/solution/executed.ipynb").read_text())
+    assert made["cells"][-1]["outputs"][0]["data"] == {"text/plain": "42"}
+    pages = json.loads((tmp_path / "out/pages.json").read_text())
+    assert list(pages)[-3:] == ["4.8", "report", "notebook"]
 
 
 def test_the_autograder_is_packed_with_its_key_beside_it(tmp_path, monkeypatch, capsys):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
 
 import pytest
 
-from unrolled.course import set_folder
+from unrolled.course import batch, building, set_folder
 from unrolled.course.definitions import export
 from unrolled.course.isolation import available
 from unrolled.course.regions import solved_source, student_source
@@ -35,13 +37,25 @@ def blank(source: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
+def servers() -> Iterator[Callable[[str], Server]]:
+    """The fork server of a level, started when it is first asked for: it imports PyTorch."""
+    with ExitStack() as stack:
+        yield functools.cache(lambda level: stack.enter_context(Server(level, QUICK)))
+
+
+@pytest.fixture(scope="session")
+def server(servers: Callable[[str], Server]) -> Server:
     """Isolated as well as this machine can."""
-    with Server(available()[0], QUICK) as started:
-        yield started
+    return servers(available()[0])
 
 
 @pytest.fixture(scope="session", params=available())
-def any_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with Server(request.param, QUICK) as started:
-        yield started
+def any_server(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> Server:
+    return servers(request.param)
+
+
+@pytest.fixture
+def lent(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever would start a server of its own gets the one that there is."""
+    for module in (batch, building):
+        monkeypatch.setattr(module, "Server", lambda *_: nullcontext(server))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,11 @@ import pytest
 
 from course.attacks import EVERYWHERE, IMPOSSIBLE, before, if_possible
 from course.conftest import QUICK
-from unrolled.course import frames, isolation, landlock, seccomp
+from unrolled.course import frames, isolation, landlock, seccomp, session
 from unrolled.course.bench import Subject
 from unrolled.course.grade import TESTS, grade
 from unrolled.course.session import Died, Process, Server
-from unrolled.errors import BadInput
+from unrolled.errors import BadInput, WorkFailed
 
 
 @pytest.mark.parametrize("name", EVERYWHERE)
@@ -82,6 +83,25 @@ def test_the_server_comes_back_if_it_is_ended(solution):
         server.process.kill()
         server.process.wait()
         assert grade(solution, "ann", server).score == 11
+
+
+def test_a_server_that_does_not_start_says_why_and_leaves_nothing(tmp_path, monkeypatch):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho no such module >&2\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    there = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(WorkFailed, match="the fork server didn't start: no such module"):
+        Server("none")
+    assert len(list(Path("/proc/self/fd").iterdir())) == there
+
+
+def test_the_server_finds_packages_where_the_grader_does_and_nothing_else_of_its(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/a/site-packages:/b/source:/c/dist-packages/")
+    monkeypatch.setenv("SECRET", "x")
+    told = session.environment(Path("/package"))
+    assert told["PYTHONPATH"] == "/package:/a/site-packages:/c/dist-packages/"
+    assert "SECRET" not in told
 
 
 def test_without_isolation_it_refuses_unless_told(monkeypatch):
@@ -198,7 +218,6 @@ def test_what_is_hidden_is_cut_out_of_what_may_be_read(tmp_path):
     }  # fmt: skip
 
 
-def test_a_submission_may_import_what_python_and_its_packages_have(solution):
+def test_a_submission_may_import_what_python_and_its_packages_have(solution, servers):
     more = "import colorsys, wave, mpmath, tabulate\nassert mpmath.mpf(1) == 1\n"
-    with Server("landlock", QUICK) as server:
-        assert grade(more + solution, "ann", server).score == 11
+    assert grade(more + solution, "ann", servers("landlock")).score == 11

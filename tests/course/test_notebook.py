@@ -75,6 +75,7 @@ def test_both_versions_are_built_and_graded(tmp_path):
         ast.parse((folder / NAME).read_text())
 
 
+@pytest.mark.usefixtures("lent")
 @pytest.mark.parametrize("swapped", ["solution", "student"])
 def test_a_version_that_is_not_what_it_must_be_is_refused(tmp_path, monkeypatch, swapped):
     def build(output):

@@ -8,26 +8,59 @@ import itertools
 import json
 import math
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
+from unrolled.automata import parity
 from unrolled.course import set_folder
-from unrolled.course.writeup import build, facts
-from unrolled.course.writeup.build import ANSWERS, MOST_WORDS, build_writeup, pages, words
+from unrolled.course.writeup import build, facts, picture
+from unrolled.course.writeup.build import (
+    ANSWERS,
+    MOST_WORDS,
+    build_writeup,
+    pages,
+    prepared,
+    words,
+)
 from unrolled.course.writeup.facts import BIGRAMS, collect
 from unrolled.course.writeup.notebook import cells
 from unrolled.errors import BadInput, WorkFailed
 from unrolled.receipts import check
 
+RECORDS = set_folder() / "report"
+
 
 @pytest.fixture(scope="module")
-def collected(tmp_path_factory) -> dict:
-    return collect(tmp_path_factory.mktemp("facts"))
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("facts")
 
 
+@pytest.fixture(scope="module")
+def collected(folder: Path) -> dict:
+    return collect(folder, RECORDS)
+
+
+@pytest.fixture
+def once(folder: Path, collected: dict, monkeypatch) -> None:
+    """What is computed is computed once for all tests, and copied."""
+
+    def copied(target: Path, records: Path) -> dict:
+        assert records == RECORDS
+        shutil.copytree(folder, target, dirs_exist_ok=True)
+        return dict(collected)
+
+    monkeypatch.setattr(build, "collect", copied)
+
+
+@pytest.mark.usefixtures("once")
 def test_every_problem_begins_a_page_and_the_receipts_hold(tmp_path):
+    (tmp_path / "receipts").mkdir()
+    (tmp_path / "receipts/old.json").touch()
     found = build_writeup(tmp_path, name="Zoë <#> $x$ \\")
     assert list(found) == ["1", *(answer.number for answer in ANSWERS)]
     every = list(itertools.chain.from_iterable(found.values()))
@@ -38,21 +71,28 @@ def test_every_problem_begins_a_page_and_the_receipts_hold(tmp_path):
     assert len(re.findall(rb"/Type\s*/Page\b(?!s)", text)) == len(every)
     receipts = sorted((tmp_path / "receipts").iterdir())
     assert [p.stem for p in receipts] == sorted(
-        ["and", "or", "xor", "parity", "beam", "vanishing", "exploding", "defective"]
-    )
+        [
+            "and", "or", "xor", "parity", "beam", "vanishing", "exploding", "defective",
+            "aggregate", "attention", "scaling",
+            *(f"report-{record.name}" for record in RECORDS.iterdir() if record.is_dir()),
+        ]
+    )  # fmt: skip
     assert all(check.check_file(path).exit_code == 0 for path in receipts)
 
 
-def test_a_receipt_that_does_not_hold_stops_the_build(tmp_path, monkeypatch):
-    def broken(found):
-        receipt = facts.parity("hard").receipt()
-        receipt.answer["readout"]["bias"] = -receipt.answer["readout"]["bias"]
-        found["parity"] = receipt
-        return {}
+def test_every_receipt_is_named_in_an_answer_and_no_other(collected):
+    answers = "".join(p.read_text("utf-8") for p in (set_folder() / "writeup").glob("*.typ"))
+    named = set(re.findall(r'#(?:claim|backing)\("([\w-]+)"\)', answers))
+    named |= {"vanishing", "exploding", "defective"}  # in a loop
+    named |= {run["receipt"] for run in collected["report"]["runs"]}
+    assert named == set(collected["receipts"])
 
-    monkeypatch.setattr(facts, "parity_lstm", broken)
+
+def test_a_receipt_that_does_not_hold_stops_the_build(tmp_path):
+    receipt = parity("hard").receipt()
+    receipt.answer["readout"]["bias"] = -receipt.answer["readout"]["bias"]
     with pytest.raises(WorkFailed, match="receipt parity doesn't hold"):
-        collect(tmp_path)
+        facts.keep({"parity": receipt}, tmp_path)
 
 
 def test_the_graph_update_is_numpys(collected):
@@ -61,6 +101,17 @@ def test_the_graph_update_is_numpys(collected):
     result = np.array([1, -1]) @ [1, 1] + np.maximum(mixed, 0)
     assert collected["graph"]["result"] == f"[{result[0]:g}, {result[1]:g}]"
     assert (collected["graph"]["edges"], collected["graph"]["with_loops"]) == (12, 16)
+    assert float(collected["graph"]["difference"]) < 1e-12
+    assert "16 directed edges of 4 nodes, 4 of them" in collected["receipts"]["attention"]
+
+
+def test_the_review_compares_laws_by_their_closed_forms(collected):
+    told = collected["scaling"]
+    # N ~ C^(beta / (alpha + beta)); in Kaplan's joint law alpha_D / (alpha_N + alpha_D)
+    assert told["hoffmann"] == f"{10 ** (0.2849 / (0.3392 + 0.2849)):.1f}"
+    assert told["kaplan"] == f"{10 ** (0.103 / (0.076 + 0.103)):.1f}"
+    assert float(told["low"]) < float(told["alpha"]) < float(told["high"])
+    assert (told["runs"], told["times"]) == (29, 10)
 
 
 def test_the_beam_search_is_brute_force_and_does_not_end_at_the_first_completed(collected):
@@ -89,6 +140,7 @@ def notebook(outputs: list[dict]) -> str:
     )
 
 
+@pytest.mark.usefixtures("once")
 def test_a_notebook_is_typeset_with_what_it_printed_after_the_answers(tmp_path):
     picture = io.BytesIO()
     Figure().savefig(picture, format="png")
@@ -109,7 +161,8 @@ def test_a_notebook_is_typeset_with_what_it_printed_after_the_answers(tmp_path):
     assert len(shown) == 5
     found = build_writeup(tmp_path / "out", notebook=path)
     assert list(found)[-1] == "notebook"
-    assert found["notebook"][0] == found["4.8"][-1] + 1
+    assert list(found)[-2] == "report"
+    assert found["notebook"][0] == found["report"][-1] + 1
     for text in ("{}", "[1]", '{"cells": [{"cell_type": "code", "source": 1}]}', ""):
         path.write_text(text)
         with pytest.raises(BadInput, match="not a Jupyter notebook"):
@@ -126,6 +179,7 @@ def test_words_are_counted_as_a_reader_does():
     assert 150 < sum(map(words, review)) <= MOST_WORDS
 
 
+@pytest.mark.usefixtures("once")
 def test_answers_that_cannot_be_are_refused(tmp_path):
     mine = tmp_path / "mine"
     with pytest.raises(BadInput, match="no such folder"):
@@ -146,3 +200,12 @@ def test_answers_that_cannot_be_are_refused(tmp_path):
 def test_a_long_answer_gets_all_its_pages():
     starts = [{"problem": "1", "page": 1}, {"problem": "2", "page": 2}, {"problem": "3", "page": 5}]
     assert pages(starts, 6) == {"1": [1], "2": [2, 3, 4], "3": [5, 6]}
+
+
+@pytest.mark.usefixtures("once")
+def test_the_readme_shows_the_write_up_as_it_is_now():
+    with prepared(None, None, "A. Student", "None") as (ready, _):
+        drawn = imread(io.BytesIO(picture.side_by_side(ready)))
+    kept = imread(Path(__file__).parents[2] / "docs/images/course-writeup.png")
+    assert drawn.shape == kept.shape
+    assert np.abs(drawn - kept).mean() < 0.01  # `make course-picture` draws it again

@@ -113,3 +113,12 @@ def test_the_exercise_by_hand_is_the_exercise_by_message_passing():
     assert exercise.worked().result == (Fraction(0), Fraction(4, 5))
     assert exercise.by_message_passing() == pytest.approx([0.0, 0.8], abs=1e-15)
     assert exercise.worked().lines[-1].split() == ["h_1'", "[0,", "0.8]"]
+
+
+def test_the_exercise_has_a_receipt_that_refutes_another_sum():
+    receipt = exercise.receipt()
+    assert "along 3 directed edges of 4 nodes" in receipt.check()
+    assert receipt.answer["h"][0] == [-0.8, 0.8]
+    receipt.answer["h"][0][1] = 0.8 + 1e-14
+    with pytest.raises(check.Refuted):
+        receipt.check()

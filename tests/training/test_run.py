@@ -14,7 +14,7 @@ from unrolled.data.config import DataConfig
 from unrolled.errors import BadInput, WorkFailed
 from unrolled.models import ModelConfig
 from unrolled.training import RunConfig, TrainingConfig
-from unrolled.training.draw import draw_loss
+from unrolled.training.draw import compare_losses, draw_loss
 from unrolled.training.log import RunLog, in_words, read_metrics
 from unrolled.training.parallel import restarted
 from unrolled.training.run import create, differences, load_config, made_by_this_launch
@@ -154,6 +154,21 @@ def test_the_loss_curve_is_a_picture(tmp_path: Path) -> None:
     draw_loss(tmp_path, tmp_path / "loss.svg")
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert "<!-- held out -->" in (tmp_path / "loss.svg").read_text()
+
+
+def test_the_losses_of_two_runs_are_one_picture_and_the_same_again(tmp_path: Path) -> None:
+    runs = {name: tmp_path / name for name in ("before", "after")}
+    for folder in runs.values():
+        folder.mkdir()
+        with RunLog(folder) as log:
+            log.write(1, {"loss": 1.0, "validation_loss": 2.0})
+            log.write(2, {"loss": 0.0})  # has no logarithm, and is left out
+    for name in ("a.svg", "b.svg"):
+        compare_losses(runs, tmp_path / name)
+    drawn = (tmp_path / "a.svg").read_text()
+    assert "<!-- before -->" in drawn
+    assert "<!-- after -->" in drawn
+    assert (tmp_path / "b.svg").read_text() == drawn
 
 
 def test_durations_read_as_a_clock() -> None:

@@ -24,31 +24,35 @@ from unrolled.course.isolation import strongest
 from unrolled.course.notebook import NOTEBOOK
 from unrolled.course.package import build_package
 from unrolled.course.session import Limits, Server
+from unrolled.course.writeup.execute import EXECUTED, execute
 from unrolled.errors import BadInput
 
 
 @dataclass(frozen=True)
 class Build(Command):
-    """Make the problem set: the notebooks, and the write-up as one PDF.
+    """Make the problem set: the notebooks, the write-up as one PDF, the report's slides.
 
     The notebooks are a student's version with gaps and the solved one; both are graded: the
-    solution must get all points and the student's version none. The write-up has each problem on a
-    page of its own, listed in pages.json; what it computed is backed by receipts/.
+    solution must get all points and the student's version none. The write-up has the answers, each
+    problem on a page of its own, the report, and the solved notebook, which is run for that (a
+    minute or two), listed in pages.json; what it computed is backed by receipts/.
     """
 
     name: ClassVar[str] = "course build"
     example: ClassVar[str] = "unrolled course build ps3 --output build/ps3"
 
-    set: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SET")]
+    set: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SET")] = "ps3"
     """Which problem set: ps3."""
     output: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("build/ps3")
-    """Where to: student/, solution/, ps3-writeup.pdf, pages.json and receipts/."""
+    """Where to: student/, solution/, ps3-writeup.pdf, ps3-report.pptx, pages.json, receipts/."""
     answers: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Your own answers in Typst, named as those in course/ps3/writeup; then no notebook is
-    built.
+    """Your own answers in Typst, named as those in course/ps3/writeup, and in report/ the records
+    of your runs; then no notebook is built.
     """
     notebook: Annotated[Path | None, tyro.conf.arg(metavar="NOTEBOOK")] = None
-    """Your notebook, run and saved: typeset with its outputs after the answers."""
+    """A notebook, run and saved, to be typeset with its outputs: yours, or one that an earlier
+    build has run (solution/executed.ipynb).
+    """
     student: str = ""
     """The name on the write-up."""
     collaborators: str = "None"
@@ -56,25 +60,33 @@ class Build(Command):
     no_isolation: bool = False
     """Run the notebook's code without isolation where this machine has none."""
     json: bool = False
-    """Print {"writeup", "pages", "student", "solution"}: paths, and the pages of each problem."""
+    """Print {"writeup", "slides", "student", "solution", "pages"}: paths, and the pages of each
+    problem.
+    """
 
     def run(self) -> int:
         """Build and tell where."""
         if self.set != "ps3":
             raise BadInput(f"there is no set {self.set!r}, only ps3")
-        from unrolled.course.writeup.build import build_writeup  # draws: slow to import
+        from unrolled.course.writeup.build import SLIDES, WRITEUP, build_writeup  # slow to import
 
+        made: dict[str, str] = {}
+        notebook = self.notebook
+        if self.answers is None:
+            built = build_checked(self.output, strongest(self.no_isolation))
+            made = {name: str(folder / NOTEBOOK) for name, folder in built._asdict().items()}
+            if notebook is None:
+                notebook = built.solution / EXECUTED
+                with progress("cells of the notebook run") as tell:
+                    execute(built.solution / NOTEBOOK, notebook, tell)
         pages = build_writeup(
             self.output,
             answers=self.answers,
-            notebook=self.notebook,
+            notebook=notebook,
             name=self.student,
             collaborators=self.collaborators,
         )
-        made = {"writeup": str(self.output / "ps3-writeup.pdf")}
-        if self.answers is None:
-            built = build_checked(self.output, strongest(self.no_isolation))
-            made |= {name: str(f / NOTEBOOK) for name, f in built._asdict().items()}
+        made |= {"writeup": str(self.output / WRITEUP), "slides": str(self.output / SLIDES)}
         if self.json:
             print_json({**made, "pages": pages})
         else:

@@ -43,9 +43,9 @@ def export_notebook(path: Path, output: Path) -> Export:
     return exported
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write the whole text or nothing."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
+    part.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
     part.replace(path)

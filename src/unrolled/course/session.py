@@ -53,6 +53,22 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def environment(*folders: Path) -> dict[str, str]:
+    """What the fork server knows of this process's environment; it imports from the folders.
+
+    And from where this process was told to find installed packages, NumPy and PyTorch maybe.
+    """
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    told = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    installed = [path for path in told if path.rstrip("/").endswith("-packages")]
+    return {
+        **kept,
+        "PYTHONPATH": os.pathsep.join([*map(str, folders), *installed]),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
 class Server:
     """The fork server's process; one serves many threads of the grader."""
 
@@ -69,18 +85,10 @@ class Server:
         command += [self.level, str(int(self.limits.total) + 60)]
         if self.level == "bubblewrap":
             command = isolation.wrapped(command, [package, support])
-        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-        paths = [str(package), str(support)]
-        environment = {
-            **kept,
-            "PYTHONPATH": os.pathsep.join(paths),
-            "OMP_NUM_THREADS": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
         self.process = subprocess.Popen(
             command,
             pass_fds=[theirs.fileno()],
-            env=environment,
+            env=environment(package, support),
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -94,6 +102,7 @@ class Server:
         except TimeoutError:
             ready = b""
         if not ready:
+            ours.close()
             self.process.kill()
             said = (self.process.communicate()[1] or b"").decode(errors="replace").split("\n")
             raise WorkFailed(f"the fork server didn't start: {(said[-2:] or [''])[0][:500]}")

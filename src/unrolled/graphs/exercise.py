@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -9,6 +10,7 @@ import torch
 
 from unrolled.graphs.graph import Graph
 from unrolled.graphs.passing import message_passing
+from unrolled.receipts import Receipt
 
 H = ((1, -1), (-1, 1), (0, -1), (1, 0))
 WEIGHTS = {2: Fraction(6, 10), 3: Fraction(2, 10), 4: Fraction(2, 10)}
@@ -78,3 +80,21 @@ def by_message_passing() -> list[float]:
     )
     values: list[float] = out[0].tolist()
     return values
+
+
+def receipt() -> Receipt:
+    """The weighted sum of the messages, proved as attention whose softmax weights are WEIGHTS.
+
+    They add up to 1, so they are the softmax of their logarithms: each node carries its own, which
+    the keys read, and a 1, which the queries read. V = 2 is the message f.
+    """
+    carried = [math.log(WEIGHTS[node]) if node in WEIGHTS else 0.0 for node in range(1, len(H) + 1)]
+    given = {
+        "edges": [[node - 1, 0] for node in WEIGHTS],
+        "h": [[*row, score, 1.0] for row, score in zip(H, carried, strict=True)],
+        "heads": [{"Q": [[0, 0, 0, 1]], "K": [[0, 0, 1, 0]], "V": [[2, 0, 0, 0], [0, 2, 0, 0]]}],
+        "scaled": False,
+    }
+    heard = [float(x) for x in worked().total]
+    states = [heard, *([0.0] * len(heard) for _ in H[1:])]
+    return Receipt.prove("graph.attention", given, {"h": states, "within": 1e-15}, {})

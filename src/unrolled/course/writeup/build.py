@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 
 from unrolled.course import set_folder
 from unrolled.course.export import write_atomically
-from unrolled.course.writeup.facts import collect
+from unrolled.course.writeup.facts import Facts, collect
 from unrolled.course.writeup.notebook import cells
+from unrolled.course.writeup.slides import slides
 from unrolled.errors import BadInput, WorkFailed
 
+WRITEUP, SLIDES = "ps3-writeup.pdf", "ps3-report.pptx"
 MOST_WORDS = 350
 """Of the paper review, both parts together."""
 
@@ -34,15 +36,17 @@ class Answer(NamedTuple):
 
 
 GNN = "Transformer as a graph network"
+EXTRA = "of 5 points for (a) to (e), extra credit in one of the two courses"
 ANSWERS = (
     Answer("2.1", "AND and OR", "1 point", "2-1.typ"),
     Answer("2.2", "XOR", "1 point", "2-2.typ"),
     Answer("3.3", "An LSTM for parity", "5 points", "3-3.typ"),
     Answer("3.4", "When to stop in beam search", "5 points", "3-4.typ"),
     Answer("3.5", "Exploding gradients", "5 points", "3-5.typ"),
-    *(Answer(f"3.6 ({x})", GNN, "of 5 points for (a) to (e)", f"3-6-{x}.typ") for x in "abcde"),
+    *(Answer(f"3.6 ({x})", GNN, EXTRA, f"3-6-{x}.typ") for x in "abcde"),
     Answer("4.7", "Paper review", "2 points", "4-7.typ"),
     Answer("4.8", "Paper review: what I take away", "2 points", "4-8.typ"),
+    Answer("report", "Report: English to Pig Latin, tuned", "5 points", "report.typ"),
 )
 REVIEW = ("4-7.typ", "4-8.typ")
 
@@ -55,29 +59,41 @@ def build_writeup(
     name: str = "",
     collaborators: str = "None",
 ) -> dict[str, list[int]]:
-    """Write ps3-writeup.pdf, pages.json and receipts/ into the folder; answers problem → pages.
+    """Write the PDF, the report's slides, pages.json and receipts/; answers problem → pages.
 
-    Files in `answers` take the place of the set's own answers of the same name; `notebook` is
-    typeset after them. Raises `BadInput` for a review that is too long, a file that no problem has,
-    what is no notebook, and Typst that doesn't compile.
+    Files in `answers` take the place of the set's own answers of the same name, and its folder
+    `report` that of the report's records; `notebook` is typeset after them, with the outputs stored
+    in it. Raises `BadInput` for a review that is too long, a file that no problem has, records that
+    aren't whole, what is no notebook, and Typst that doesn't compile.
     """
+    with prepared(answers, notebook, name, collaborators) as (folder, facts):
+        pdf, found = compiled(folder)
+        deck = slides(facts["report"], folder / "pictures", name)
+        output.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(output / "receipts", ignore_errors=True)  # none of an earlier build
+        shutil.copytree(folder / "receipts", output / "receipts")
+    write_atomically(output / WRITEUP, pdf)
+    write_atomically(output / SLIDES, deck)
+    write_atomically(output / "pages.json", json.dumps(found, indent=1) + "\n")
+    return found
+
+
+@contextmanager
+def prepared(
+    answers: Path | None, notebook: Path | None, name: str, collaborators: str
+) -> Iterator[tuple[Path, Facts]]:
+    """A folder with all that Typst needs, and the facts in it; raises as `build_writeup` does."""
     with assembled(answers) as folder:
         count = sum(words((folder / "answers" / file).read_text("utf-8")) for file in REVIEW)
         if count > MOST_WORDS:
             raise BadInput(f"the paper review has {count} words; at most {MOST_WORDS} are allowed")
-        facts = collect(folder)
+        own = answers / "report" if answers else None
+        facts = collect(folder, own if own and own.is_dir() else set_folder() / "report")
         facts |= {"answers": [list(answer) for answer in ANSWERS]}
         facts |= {"name": name, "collaborators": collaborators}
         facts["notebook"] = cells(notebook, folder / "pictures") if notebook else []
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-        pdf, found = compiled(folder)
-        output.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(folder / "receipts", output / "receipts", dirs_exist_ok=True)
-    part = output / ".ps3-writeup.pdf.part"
-    part.write_bytes(pdf)
-    part.replace(output / "ps3-writeup.pdf")
-    write_atomically(output / "pages.json", json.dumps(found, indent=1) + "\n")
-    return found
+        yield folder, facts
 
 
 @contextmanager
@@ -107,18 +123,24 @@ def assembled(answers: Path | None) -> Iterator[Path]:
 
 def compiled(folder: Path) -> tuple[bytes, dict[str, list[int]]]:
     """The PDF, and the pages of each problem."""
+    with typesetting(folder) as (typst, main, root):
+        pdf: bytes = typst.compile(main, root=root)
+        starts = json.loads(typst.query(main, "<problem>", field="value", root=root))
+        last = json.loads(typst.query(main, "<last>", field="value", root=root, one=True))
+    return pdf, pages(starts, last)
+
+
+@contextmanager
+def typesetting(folder: Path) -> Iterator[tuple[Any, str, str]]:
+    """Typst, the file it begins with, and its root; what doesn't compile is `BadInput`."""
     try:
         import typst
     except ImportError:
         raise WorkFailed('the write-up needs typst: pip install "unrolled[course]"') from None
-    main, root = str(folder / "main.typ"), str(folder)
     try:
-        pdf: bytes = typst.compile(main, root=root)
-        starts = json.loads(typst.query(main, "<problem>", field="value", root=root))
-        last = json.loads(typst.query(main, "<last>", field="value", root=root, one=True))
+        yield typst, str(folder / "main.typ"), str(folder)
     except RuntimeError as error:
         raise BadInput(f"the answers don't compile: {error}") from None
-    return pdf, pages(starts, last)
 
 
 def pages(starts: list[dict[str, Any]], last: int) -> dict[str, list[int]]:

@@ -12,11 +12,12 @@ import torch
 
 from unrolled.automata import explain as automata_explain
 from unrolled.automata import parity
+from unrolled.course.writeup.report import report
 from unrolled.decoding import beam_search
 from unrolled.decoding import draw as decoding_draw
 from unrolled.decoding.scorers.table import TableScorer
 from unrolled.errors import WorkFailed
-from unrolled.graphs import Graph, exercise
+from unrolled.graphs import Graph, GraphAttention, equivalent, exercise
 from unrolled.neurons import draw as neurons_draw
 from unrolled.neurons.explain import explain as explain_neuron
 from unrolled.neurons.separate import separate
@@ -26,6 +27,8 @@ from unrolled.recurrences import draw as recurrences_draw
 from unrolled.recurrences import explain as recurrences_explain
 from unrolled.recurrences import verdict
 from unrolled.recurrences.files import read
+from unrolled.scaling import PUBLISHED, Fit, Published, allocate, find_law, fit, read_runs
+from unrolled.scaling import draw as scaling_draw
 
 Facts = dict[str, Any]
 RECURRENCES = {
@@ -41,13 +44,18 @@ BIGRAMS = (
 )
 """Chances of a, b, c and the end after each of them; the last row is also how a sequence begins."""
 WORDS = "I eat red apples"
+TIMES = 10
+"""How much larger the second budget is by which laws are compared."""
+WIDTH = 8
+"""Of the words' vectors in the example of attention."""
 STRING = "010110"
 
 
-def collect(folder: Path) -> Facts:
+def collect(folder: Path, records: Path) -> Facts:
     """Compute everything, and write `pictures/` and `receipts/` into the folder.
 
-    Raises `WorkFailed` if a receipt, read back from its file, doesn't hold.
+    `records` has those of the report's runs. Raises `WorkFailed` if a receipt, read back from its
+    file, doesn't hold.
     """
     pictures, receipts = folder / "pictures", folder / "receipts"
     for made in (pictures, receipts):
@@ -58,14 +66,21 @@ def collect(folder: Path) -> Facts:
         "parity": parity_lstm(found),
         "beam": beam(pictures, found),
         "recurrences": recurrences(pictures, found),
-        "graph": graph(),
+        "graph": graph(found),
+        "scaling": scaling(pictures, found),
+        "report": report(records, pictures, found),
     }
+    keep(found, receipts)
+    return {**facts, "receipts": {name: receipt.claim for name, receipt in found.items()}}
+
+
+def keep(found: dict[str, Receipt], folder: Path) -> None:
+    """Write the receipts, and check what was written. Raises `WorkFailed` for one that's wrong."""
     for name, receipt in found.items():
-        receipt.save(receipts / f"{name}.json")
-        told = check.check_file(receipts / f"{name}.json")
+        receipt.save(folder / f"{name}.json")
+        told = check.check_file(folder / f"{name}.json")
         if told.exit_code:
             raise WorkFailed(f"the receipt {name} doesn't hold: {told.text}")
-    return {**facts, "receipts": {name: receipt.claim for name, receipt in found.items()}}
 
 
 def neurons(pictures: Path, found: dict[str, Receipt]) -> Facts:
@@ -120,9 +135,16 @@ def recurrences(pictures: Path, found: dict[str, Receipt]) -> Facts:
     return told
 
 
-def graph() -> Facts:
-    """One update on the four-node graph, in exact fractions, and the edges of a sentence."""
+def graph(found: dict[str, Receipt]) -> Facts:
+    """One update on the four-node graph, in exact fractions, and the attention of a sentence."""
     worked, words = exercise.worked(), len(WORDS.split())
+    found["aggregate"] = exercise.receipt()
+    complete = Graph.complete(words)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layer = GraphAttention(WIDTH, 1, bias=False)
+    answer = equivalent(layer, complete)
+    found["attention"] = answer.receipt()
     return {
         "own": exercise.vector(exercise.H[0]),
         "messages": [exercise.vector(message) for message in worked.messages],
@@ -132,5 +154,38 @@ def graph() -> Facts:
         "result": exercise.vector(worked.result),
         "words": words,
         "edges": Graph.complete(words, self_loops=False).num_edges,
-        "with_loops": Graph.complete(words).num_edges,
+        "with_loops": complete.num_edges,
+        "width": WIDTH,
+        "difference": f"{answer.difference:.1e}",
     }
+
+
+def scaling(pictures: Path, found: dict[str, Receipt]) -> Facts:
+    """A law fitted to the shipped sweep, and what others' constants say."""
+    runs = read_runs("shipped")
+    fitted = fit(find_law("hoffmann"), runs, bootstraps=1000)
+    budget = float(runs.compute.max())
+    scaling_draw.draw(fitted, pictures / "scaling.svg", "loss")
+    found["scaling"] = fitted.receipt((budget, TIMES * budget))
+    low, high = fitted.intervals()["alpha"]
+    cited = [PUBLISHED[name] for name in ("kaplan-n", "kaplan-d", "kaplan-nd", "hoffmann")]
+    kaplan_n, kaplan_d, kaplan, hoffmann = cited
+    return {
+        "times": TIMES,
+        "runs": len(runs),
+        "alpha": f"{fitted.parameters['alpha']:.2f}",
+        "low": f"{low:.2f}",
+        "high": f"{high:.2f}",
+        "theirs": f"{hoffmann.parameters['alpha']:.2f}",
+        "alpha_N": f"{kaplan_n.parameters['alpha_N']:g}",
+        "alpha_D": f"{kaplan_d.parameters['alpha_D']:g}",
+        "ours": growth(fitted, budget),
+        "kaplan": growth(kaplan, budget),
+        "hoffmann": growth(hoffmann, budget),
+        "sources": [law.source for law in cited],
+    }
+
+
+def growth(law: Fit | Published, budget: float) -> str:
+    """How many times the parameters a law asks for where the budget is TIMES as large."""
+    return f"{allocate(law, TIMES * budget).parameters / allocate(law, budget).parameters:.1f}"
