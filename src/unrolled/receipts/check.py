@@ -31,8 +31,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 Number = TypeVar("Number", int, Fraction)
-Exact = int | Fraction
-Interval = tuple[Exact, Exact]
+Interval = tuple[int, int]
 
 VERSION = 1
 KEYS = {"receipt", "kind", "claim", "given", "answer", "evidence"}
@@ -53,7 +52,8 @@ MAX_FRACTION_DIGITS = 60  # above and below the line
 MAX_EVALUATIONS = 2**23  # rows times neurons of a network
 LEAST_WORK = 2**23  # sums and comparisons of small numbers that any LSTM may cost to check,
 WORK_PER_VALUE = 96  # and what more for each value in its receipt
-EXPONENTIALS = 64  # what the eight of a soft unit's step cost, in such sums
+NEW_STEP = 64  # what a soft unit's step costs that hasn't been computed before, in such sums
+KNOWN_STEPS = 2**16  # that are kept
 MAX_FEATURES = 64  # of a node, of a head, and nodes and heads
 MAX_EDGES = 64 * 64
 MAX_PRODUCTS = 2**18  # of decimals, in message passing
@@ -621,10 +621,10 @@ class Cells(NamedTuple):
     symbols' x, and the units that read unit j, with their weights, `readers[j][unit][gate]`.
     """
 
-    biases: list[list[Exact]]
-    from_x: list[list[tuple[int, int, Exact]]]
-    codes: list[list[Exact]]
-    readers: list[dict[int, list[Exact]]]
+    biases: list[list[int]]
+    from_x: list[list[tuple[int, int, int]]]
+    codes: list[list[int]]
+    readers: list[dict[int, list[int]]]
 
 
 class Box(NamedTuple):
@@ -639,19 +639,21 @@ class Budget:
 
     def __init__(self, values: int, bits: int) -> None:
         self.total = self.left = LEAST_WORK + WORK_PER_VALUE * values
-        self.price = 1 if bits <= 1 else 6 + bits // 64
+        self.price = 1 + bits // 64
+
+    def allow(self, sums: int, more: int = 0) -> None:
+        """Raise if so many sums, and other work, would be too much."""
+        if sums * self.price + more > self.left:
+            raise Malformed(f"more than {self.total:,} operations to check for a file of its size")
 
     def spend(self, sums: int, more: int = 0) -> None:
         """Count some sums before they are done, and other work; raises when it is too much."""
+        self.allow(sums, more)
         self.left -= sums * self.price + more
-        if self.left < 0:
-            raise Malformed(f"more than {self.total:,} operations to check for a file of its size")
 
 
 def survey(*parts: Any) -> tuple[int, int]:
-    """How many values there are, and the bits of a common denominator of all numbers: no sum or
-    product of a few has more than a few times as many.
-    """
+    """How many values there are, and a common denominator of all numbers."""
     count, twos, common, waiting = 0, 1, 1, list(parts)
     while waiting:
         value = waiting.pop()
@@ -666,10 +668,12 @@ def survey(*parts: Any) -> tuple[int, int]:
             common = math.lcm(common, int(match[2]) or 1)
             if common > 10**MAX_FRACTION_DIGITS:
                 raise Malformed("the fractions have no common denominator of at most 60 digits")
-    return count, (twos * common).bit_length()
+    return count, math.lcm(twos, common)
 
 
-def check_automaton(given: Any, answer: Any, evidence: Any) -> str:
+def check_automaton(
+    given: Any, answer: Any, evidence: Any, tell: Callable[[int, int], object] | None = None
+) -> str:
     """The LSTM accepts the strings that the automaton accepts, by induction over their length.
 
     The evidence gives states of the automaton boxes: intervals in which each h and each C lies. One
@@ -683,6 +687,8 @@ def check_automaton(given: Any, answer: Any, evidence: Any) -> str:
 
     Most units are in the rest before and after. What such a unit does while all of h is in the rest
     is computed once a symbol; only units that read an h outside it, or whose C is, do otherwise.
+
+    `tell` is called with how many steps of how many have been seen.
     """
     dfa = automaton(given)
     names = {f"W_{g}" for g in GATES} | {f"b_{g}" for g in GATES}
@@ -691,17 +697,18 @@ def check_automaton(given: Any, answer: Any, evidence: Any) -> str:
         raise Malformed(f'answer.gates: expected "hard" or "soft", got {describe(answer["gates"])}')
     hard = answer["gates"] == "hard"
     keys(evidence, "evidence", {"rest", "boxes"} if hard else {"rest", "boxes", "margin"})
-    margin = 0 if hard else exact(evidence["margin"], "evidence.margin")
+    values, unit = survey(answer, evidence)
+    margin = 0 if hard else exact(evidence["margin"], "evidence.margin", unit)
     if margin < 0:
         raise Malformed("evidence.margin: below 0")
-    values, bits = survey(answer, evidence)
-    budget = Budget(values + len(dfa.moves) * (1 + len(dfa.symbols)), bits)
+    budget = Budget(values + len(dfa.moves) * (1 + len(dfa.symbols)), unit.bit_length())
     hidden = len(answer["h0"]) if type(answer["h0"]) is list else 0
-    cells = lstm_cells(answer, dfa.symbols, hidden)
-    rest, boxes = read_boxes(evidence, dfa, hidden)
-    check_start(answer, boxes.get(dfa.start, []), rest, hidden, budget)
-    check_readout(answer["readout"], dfa, boxes, rest, hidden, margin)
-    check_steps(dfa, cells, boxes, rest, hard, margin, budget)
+    cells = lstm_cells(answer, dfa.symbols, hidden, unit)
+    rest, boxes = read_boxes(evidence, dfa, hidden, unit)
+    check_start(answer, boxes.get(dfa.start, []), rest, hidden, unit, budget)
+    check_readout(answer["readout"], dfa, boxes, rest, hidden, unit, margin)
+    step = HardCell(unit) if hard else SoftCell(unit, margin, budget)
+    check_steps(dfa, cells, boxes, rest, step, budget, tell)
     units, states = counted(hidden, "hidden unit"), counted(len(dfa.moves), "state")
     claim = f"This LSTM of {units} with {answer['gates']} gates accepts exactly those strings, of "
     claim += f"any length, that this automaton of {states} accepts"
@@ -709,7 +716,7 @@ def check_automaton(given: Any, answer: Any, evidence: Any) -> str:
         claim += (
             ", in real arithmetic and in any that computes each C, h and readout from the h and C "
         )
-        claim += f"before it with an error of at most {margin}"
+        claim += f"before it with an error of at most {Fraction(margin, unit)}"
     return claim + "."
 
 
@@ -744,44 +751,46 @@ def distinct(value: Any, path: str) -> list[str]:
     return value
 
 
-def exact(value: Any, path: str) -> Exact:
-    """An integer, a fraction as text, or a JSON number for the binary64 it is: not beyond 2^62, and
-    not finer than 60 digits above and below the line can tell.
+def exact(value: Any, path: str, unit: int) -> int:
+    """An integer, a fraction as text, or a JSON number for the binary64 it is, in units of 1/unit:
+    not beyond 2^62, and not finer than 60 digits above and below the line can tell.
     """
-    if type(value) is int or type(value) is float:
-        result = value if type(value) is int else Fraction(value)
+    if type(value) is int:
+        if -MAX_WEIGHT <= value <= MAX_WEIGHT:
+            return value * unit
     else:
-        result = fraction(value, path)
-    if not -MAX_WEIGHT <= result <= MAX_WEIGHT or result.denominator > 10**MAX_FRACTION_DIGITS:
-        raise Malformed(at(path, f"too large or too fine a number: {describe(value)}"))
-    return int(result) if result.denominator == 1 else result
+        result = Fraction(value) if type(value) is float else fraction(value, path)
+        if abs(result) <= MAX_WEIGHT and result.denominator <= 10**MAX_FRACTION_DIGITS:
+            return result.numerator * (unit // result.denominator)
+    raise Malformed(at(path, f"too large or too fine a number: {describe(value)}"))
 
 
-def exacts(value: Any, path: str, length: int) -> list[Exact]:
+def exacts(value: Any, path: str, length: int, unit: int) -> list[int]:
     """A list of `length` exact numbers."""
     if type(value) is not list or len(value) != length:
         raise Malformed(at(path, f"expected a list of {length} numbers"))
-    return [exact(item, path) for item in value]
+    return [exact(item, path, unit) for item in value]
 
 
-def interval(low: Any, high: Any, path: str) -> Interval:
+def interval(low: Any, high: Any, path: str, unit: int) -> Interval:
     """Two exact numbers, the smaller first."""
-    result = exact(low, path), exact(high, path)
+    result = exact(low, path, unit), exact(high, path, unit)
     if result[0] > result[1]:
         raise Malformed(at(path, "the low end lies above the high end"))
     return result
 
 
-def lstm_cells(answer: Any, symbols: list[str], hidden: int) -> Cells:
-    """The weights by columns, those on h apart from those on x."""
+def lstm_cells(answer: Any, symbols: list[str], hidden: int, unit: int) -> Cells:
+    """The weights by columns, those on h apart from those on x; biases in units of 1/unit^2."""
     keys(answer["input_codes"], "answer.input_codes", set(symbols))
     first: Any = next(iter(answer["input_codes"].values()), [])
     size = len(first) if type(first) is list else 0
-    codes = [exacts(answer["input_codes"][a], "answer.input_codes", size) for a in symbols]
+    codes = [exacts(answer["input_codes"][a], "answer.input_codes", size, unit) for a in symbols]
     cells = Cells([], [], codes, [{} for _ in range(hidden)])
     for gate, name in enumerate(GATES):
-        cells.biases.append(exacts(answer[f"b_{name}"], f"answer.b_{name}", hidden))
-        entries = sparse(answer[f"W_{name}"], f"answer.W_{name}", hidden, hidden + size)
+        biases = exacts(answer[f"b_{name}"], f"answer.b_{name}", hidden, unit)
+        cells.biases.append([bias * unit for bias in biases])
+        entries = sparse(answer[f"W_{name}"], f"answer.W_{name}", hidden, hidden + size, unit)
         cells.from_x.append([(q, j - hidden, w) for q, j, w in entries if j >= hidden])
         for row, column, weight in entries:
             if column < hidden:
@@ -789,10 +798,9 @@ def lstm_cells(answer: Any, symbols: list[str], hidden: int) -> Cells:
     return cells
 
 
-def symbol_sums(cells: Cells, symbol: int, budget: Budget) -> list[list[Exact]]:
+def symbol_sums(cells: Cells, symbol: int) -> list[list[int]]:
     """What a symbol and the bias put into each gate of each unit."""
     code = cells.codes[symbol]
-    budget.spend(4 * len(cells.readers) + sum(len(entries) for entries in cells.from_x))
     sums = [list(bias) for bias in cells.biases]
     for total, entries in zip(sums, cells.from_x, strict=True):
         for unit, j, weight in entries:
@@ -800,7 +808,7 @@ def symbol_sums(cells: Cells, symbol: int, budget: Budget) -> list[list[Exact]]:
     return sums
 
 
-def sparse(value: Any, path: str, rows: int, columns: int) -> list[tuple[int, int, Exact]]:
+def sparse(value: Any, path: str, rows: int, columns: int, unit: int) -> list[tuple[int, int, int]]:
     """The entries (row, column, number) of a matrix; no place twice, 0 where there is none."""
     keys(value, path, {"shape", "entries"})
     if integers(value["shape"], f"{path}.shape", 2, MAX_WEIGHT) != [rows, columns]:
@@ -813,20 +821,22 @@ def sparse(value: Any, path: str, rows: int, columns: int) -> list[tuple[int, in
             raise Malformed(at(f"{path}.entries", "expected lists of [row, column, value]"))
         row = integer(entry[0], f"{path}.entries", 0, rows - 1)
         column = integer(entry[1], f"{path}.entries", 0, columns - 1)
-        result.append((row, column, exact(entry[2], f"{path}.entries")))
+        result.append((row, column, exact(entry[2], f"{path}.entries", unit)))
         seen.add(row * columns + column)
     if len(seen) < len(result):
         raise Malformed(at(f"{path}.entries", "a place appears more than once"))
     return result
 
 
-def read_boxes(evidence: Any, dfa: Automaton, hidden: int) -> tuple[Box, dict[str, list[Box]]]:
+def read_boxes(
+    evidence: Any, dfa: Automaton, hidden: int, unit: int
+) -> tuple[Box, dict[str, list[Box]]]:
     """The rest's intervals, as those of a unit -1, and the boxes of the states that have any."""
     keys(evidence["rest"], "evidence.rest", {"h", "C"})
     ends = [evidence["rest"][part] for part in "hC"]
     if not all(type(pair) is list and len(pair) == 2 for pair in ends):
         raise Malformed("evidence.rest: expected [low, high] for h and for C")
-    rest = Box(*({-1: interval(pair[0], pair[1], "evidence.rest")} for pair in ends))
+    rest = Box(*({-1: interval(pair[0], pair[1], "evidence.rest", unit)} for pair in ends))
     if type(evidence["boxes"]) is not dict:
         raise Malformed("evidence.boxes: expected an object")
     boxes = {}
@@ -836,11 +846,11 @@ def read_boxes(evidence: Any, dfa: Automaton, hidden: int) -> tuple[Box, dict[st
         if type(found) is not list:
             raise Malformed("evidence.boxes: expected a list of boxes for a state")
         path = f"evidence.boxes.{state}"
-        boxes[state] = [read_box(item, path, hidden) for item in found]
+        boxes[state] = [read_box(item, path, hidden, unit) for item in found]
     return rest, boxes
 
 
-def read_box(value: Any, path: str, hidden: int) -> Box:
+def read_box(value: Any, path: str, hidden: int, unit: int) -> Box:
     """One box: for h and for C a list of [unit, low, high]."""
     keys(value, path, {"h", "C"})
     parts = []
@@ -851,19 +861,20 @@ def read_box(value: Any, path: str, hidden: int) -> Box:
         for entry in value[part]:
             if type(entry) is not list or len(entry) != 3:
                 raise Malformed(at(path, "expected lists of [unit, low, high]"))
-            units[integer(entry[0], path, 0, hidden - 1)] = interval(entry[1], entry[2], path)
+            place = integer(entry[0], path, 0, hidden - 1)
+            units[place] = interval(entry[1], entry[2], path, unit)
         if len(units) < len(value[part]):
             raise Malformed(at(path, "a unit appears more than once"))
         parts.append(units)
     return Box(*parts)
 
 
-def inside(inner: Interval, outer: Interval, margin: Exact) -> bool:
-    """Whether all of `inner`, widened by the margin, lies in `outer`."""
-    return outer[0] <= inner[0] - margin and inner[1] + margin <= outer[1]
+def inside(inner: Interval, outer: Interval) -> bool:
+    """Whether all of `inner` lies in `outer`."""
+    return outer[0] <= inner[0] and inner[1] <= outer[1]
 
 
-def times(weight: Exact, factor: Interval) -> Interval:
+def times(weight: int, factor: Interval) -> Interval:
     """A number times an interval."""
     low, high = weight * factor[0], weight * factor[1]
     return (low, high) if weight >= 0 else (high, low)
@@ -877,21 +888,23 @@ def product(x: Interval, y: Interval) -> Interval:
     return min(corners), max(corners)
 
 
-def replaced(total: Interval, weight: Exact, old: Interval, new: Interval) -> Interval:
+def replaced(total: Interval, weight: int, old: Interval, new: Interval) -> Interval:
     """A sum one of whose terms is weight times `old`, with `new` in its place."""
     (a, b), (c, d) = times(weight, old), times(weight, new)
     return total[0] - a + c, total[1] - b + d
 
 
-def check_start(answer: Any, boxes: list[Box], rest: Box, hidden: int, budget: Budget) -> None:
+def check_start(
+    answer: Any, boxes: list[Box], rest: Box, hidden: int, unit: int, budget: Budget
+) -> None:
     """h0 and C0 lie in one of the boxes of the start."""
-    h = exacts(answer["h0"], "answer.h0", hidden)
-    C = exacts(answer["C0"], "answer.C0", hidden)
+    h = exacts(answer["h0"], "answer.h0", hidden, unit)
+    C = exacts(answer["C0"], "answer.C0", hidden, unit)
     budget.spend(hidden * len(boxes))
     for box in boxes:
         if all(
-            inside((h[q], h[q]), box.h.get(q, rest.h[-1]), 0)
-            and inside((C[q], C[q]), box.C.get(q, rest.C[-1]), 0)
+            inside((h[q], h[q]), box.h.get(q, rest.h[-1]))
+            and inside((C[q], C[q]), box.C.get(q, rest.C[-1]))
             for q in range(hidden)
         ):
             return
@@ -904,12 +917,14 @@ def check_readout(
     boxes: dict[str, list[Box]],
     rest: Box,
     hidden: int,
-    margin: Exact,
+    unit: int,
+    margin: int,
 ) -> None:
     """The readout is at least 0 on boxes of accepting states and below 0 on the others."""
     keys(readout, "answer.readout", {"weights", "bias"})
-    weights = exacts(readout["weights"], "answer.readout.weights", hidden)
-    bias = exact(readout["bias"], "answer.readout.bias")
+    weights = exacts(readout["weights"], "answer.readout.weights", hidden, unit)
+    bias = exact(readout["bias"], "answer.readout.bias", unit) * unit
+    margin *= unit
     ends = [times(weight, rest.h[-1]) for weight in weights]
     common = bias + sum(end[0] for end in ends), bias + sum(end[1] for end in ends)
     for state, found in boxes.items():
@@ -922,50 +937,77 @@ def check_readout(
                 raise Refuted(f"state {shorten(state)}: the readout doesn't {word} all of a box")
 
 
+def reading(cells: Cells, box: Box) -> set[int]:
+    """The units whose step isn't that of a unit at rest because of the box."""
+    return set().union(box.C, *(cells.readers[j] for j in box.h))
+
+
+def affordable_steps(
+    cells: Cells, boxes: dict[str, list[Box]], symbols: int, budget: Budget
+) -> None:
+    """Refuse before the first step what the steps will need at least."""
+    size = len(cells.readers)
+    sums = 12 * size + sum(len(entries) for entries in cells.from_x)
+    more = 0
+    for box in (box for found in boxes.values() for box in found):
+        around = 1 + len(box.C) + sum(1 + len(cells.readers[j]) for j in box.h)
+        budget.spend(around)
+        more += around
+        sums += (8 + 4 * len(box.h)) * len(reading(cells, box))
+    budget.allow(symbols * sums, symbols * more)
+
+
 def check_steps(
     dfa: Automaton,
     cells: Cells,
     boxes: dict[str, list[Box]],
     rest: Box,
-    hard: bool,
-    margin: Exact,
+    cell: HardCell | SoftCell,
     budget: Budget,
+    tell: Callable[[int, int], object] | None,
 ) -> None:
     """Each symbol leads from each box of a state into one box of the next state."""
     idle = Box({}, {})
-    squashes = (hard_sigmoid, hard_tanh) if hard else (soft_sigmoid, soft_tanh)
-    extra = 0 if hard else EXPONENTIALS
-    sums = resting_sums(cells, rest)
+    at_rest = resting_sums(cells, rest)
+    affordable_steps(cells, boxes, len(dfa.symbols), budget)
+    done, total = 0, len(dfa.symbols) * len(boxes)
     for k, symbol in enumerate(dfa.symbols):
-        inputs = symbol_sums(cells, k, budget)
+        budget.spend(12 * len(at_rest) + sum(len(entries) for entries in cells.from_x))
+        inputs = symbol_sums(cells, k)
+        sums = [
+            [(low + x[q], high + x[q]) for (low, high), x in zip(ends, inputs, strict=True)]
+            for q, ends in enumerate(at_rest)
+        ]
 
-        def step(q: int, box: Box, inputs: list[list[Exact]] = inputs) -> tuple[Interval, Interval]:
-            z = [(low + x[q], high + x[q]) for (low, high), x in zip(sums[q], inputs, strict=True)]
+        def step(q: int, box: Box, sums: list[list[Interval]] = sums) -> tuple[Interval, Interval]:
+            z = sums[q]
             for j, there in box.h.items():
                 weights = cells.readers[j].get(q)
                 if weights is not None:
-                    z = [replaced(s, w, rest.h[-1], there) for s, w in zip(z, weights, strict=True)]
-            return cell(z, box.C.get(q, rest.C[-1]), *squashes)
+                    z = [
+                        replaced(s, w, rest.h[-1], there) if w else s
+                        for s, w in zip(z, weights, strict=True)
+                    ]
+            return cell.step(z, box.C.get(q, rest.C[-1]))
 
-        budget.spend(8 * len(cells.readers), extra * len(cells.readers))
-        resting = [step(q, idle) for q in range(len(cells.readers))]
+        resting = [step(q, idle) for q in range(len(at_rest))]
         waking = {
             q
             for q, (h, C) in enumerate(resting)
-            if not (inside(h, rest.h[-1], margin) and inside(C, rest.C[-1], margin))
+            if not (inside(h, rest.h[-1]) and inside(C, rest.C[-1]))
         }
         for state, found in boxes.items():
             target = dfa.moves[state][symbol]
             for box in found:
                 budget.spend(1 + len(box.C) + sum(1 + len(cells.readers[j]) for j in box.h))
-                units = waking.union(box.C, *(cells.readers[j] for j in box.h))
-                budget.spend((8 + 4 * len(box.h)) * len(units), extra * len(units))
+                units = reading(cells, box) | waking
+                budget.spend((8 + 4 * len(box.h)) * len(units))
                 image = {q: step(q, box) for q in units}
                 for goal in boxes.get(target, []):
                     budget.spend(1 + len(image) + len(goal.h) + len(goal.C))
                     if all(
-                        inside(h, goal.h.get(q, rest.h[-1]), margin)
-                        and inside(C, goal.C.get(q, rest.C[-1]), margin)
+                        inside(h, goal.h.get(q, rest.h[-1]))
+                        and inside(C, goal.C.get(q, rest.C[-1]))
                         for q in image.keys() | goal.h.keys() | goal.C.keys()
                         for h, C in (image.get(q) or resting[q],)
                     ):
@@ -975,6 +1017,9 @@ def check_steps(
                         f"state {shorten(state)}, symbol {shorten(symbol)}: the step doesn't lead "
                         f"into a box of state {shorten(target)}"
                     )
+            done += 1
+            if tell is not None and (done == total or done % (1 + total // 100) == 0):
+                tell(done, total)
 
 
 def resting_sums(cells: Cells, rest: Box) -> list[list[Interval]]:
@@ -992,57 +1037,100 @@ def resting_sums(cells: Cells, rest: Box) -> list[list[Interval]]:
     return sums
 
 
-def cell(
-    z: list[Interval],
-    C: Interval,
-    sigmoid: Callable[[Interval], Interval],
-    tanh: Callable[[Interval], Interval],
-) -> tuple[Interval, Interval]:
-    """The unit's h' and C', from what its four gates sum up to and its C."""
-    f, i, c, o = sigmoid(z[0]), sigmoid(z[1]), tanh(z[2]), sigmoid(z[3])
-    kept, new = product(f, C), product(i, c)
-    C = kept[0] + new[0], kept[1] + new[1]
-    return product(o, tanh(C)), C
+class HardCell:
+    """A step of a unit with hard gates, exactly: only the signs of its sums matter."""
+
+    def __init__(self, unit: int) -> None:
+        self.unit = unit
+
+    def step(self, z: list[Interval], C: Interval) -> tuple[Interval, Interval]:
+        """The unit's h' and C', from what its four gates sum up to and its C."""
+        f, i, o = ((int(low > 0), int(high > 0)) for low, high in (z[0], z[1], z[3]))
+        kept, new = product(f, C), product(i, self.sign(z[2]))
+        C = kept[0] + new[0] * self.unit, kept[1] + new[1] * self.unit
+        return times(self.unit, product(o, self.sign(C))), C
+
+    @staticmethod
+    def sign(z: Interval) -> Interval:
+        """0 at 0; it grows with z, so the ends of the interval give the ends."""
+        return (z[0] > 0) - (z[0] < 0), (z[1] > 0) - (z[1] < 0)
 
 
-def hard_sigmoid(z: Interval) -> Interval:
-    """1 above 0, else 0: it grows with z, so the ends of the interval give the ends."""
-    return int(z[0] > 0), int(z[1] > 0)
+class SoftCell:
+    """A step of a unit with soft gates, all of it widened by the margin and rounded outward.
+
+    The gates' sums are rounded outward to whole multiples of 1/64 first. Saturated gates lose next
+    to nothing by that, and few different steps are left: each is computed once.
+    """
+
+    def __init__(self, unit: int, margin: int, budget: Budget) -> None:
+        self.unit, self.margin, self.budget = unit, margin, budget
+        self.known: dict[tuple[int, ...], tuple[Interval, Interval]] = {}
+
+    def step(self, z: list[Interval], C: Interval) -> tuple[Interval, Interval]:
+        """The unit's h' and C', from what its four gates sum up to and its C."""
+        square = self.unit * self.unit
+        ends = [
+            end for low, high in z for end in (low * COARSE // square, -high * COARSE // square)
+        ]
+        key = (*ends, *C)
+        found = self.known.get(key)
+        if found is None:
+            self.budget.spend(0, NEW_STEP)
+            if len(self.known) == KNOWN_STEPS:
+                self.known.clear()
+            found = self.known[key] = self.compute(ends, C)
+        return found
+
+    def compute(self, ends: list[int], C: Interval) -> tuple[Interval, Interval]:
+        """The step, from low ends and negative high ends of the sums in units of 1/64."""
+        f, i, c, o = (
+            (coarse_sigmoid(k * low, True), coarse_sigmoid(-k * high, False))
+            for k, low, high in zip((1, 1, 2, 1), ends[::2], ends[1::2], strict=True)
+        )
+        c = 2 * c[0] - ONE, 2 * c[1] - ONE  # tanh(z) = 2 sigmoid(2 z) - 1
+        kept, new = product(f, C), product(i, c)
+        square = ONE * ONE
+        low, high = (a * ONE + b * self.unit for a, b in zip(kept, new, strict=True))
+        below, scale = square * self.unit, 2 * FINE
+        tanh = (
+            2 * sigmoid_bound(low * scale // below, True) - ONE,
+            2 * sigmoid_bound(-(-high * scale // below), False) - ONE,
+        )
+        h = times(self.unit, product(o, tanh))
+        return self.widened(h, square), self.widened((low, high), square)
+
+    def widened(self, x: Interval, below: int) -> Interval:
+        """An interval in units of 1/(unit below) in those of 1/unit, and the margin around it."""
+        return x[0] // below - self.margin, -(-x[1] // below) + self.margin
 
 
-def hard_tanh(z: Interval) -> Interval:
-    """The sign, 0 at 0."""
-    return (z[0] > 0) - (z[0] < 0), (z[1] > 0) - (z[1] < 0)
-
-
-def soft_sigmoid(z: Interval) -> Interval:
-    """1 / (1 + exp(-z)): it grows with z."""
-    return sigmoid_bound(z[0], below=True), sigmoid_bound(z[1], below=False)
-
-
-def soft_tanh(z: Interval) -> Interval:
-    """tanh(z) = 2 sigmoid(2 z) - 1."""
-    low, high = soft_sigmoid((2 * z[0], 2 * z[1]))
-    return 2 * low - 1, 2 * high - 1
-
-
-DOWN = decimal.Context(prec=30, rounding=decimal.ROUND_FLOOR)
-UP = decimal.Context(prec=30, rounding=decimal.ROUND_CEILING)
+COARSE, FINE = 2**6, 2**64  # sums of gates, and 2 C', are rounded to whole parts of these
+ONE = 2**100  # what a sigmoid is counted in parts of
+DOWN = decimal.Context(prec=32, rounding=decimal.ROUND_FLOOR)
+UP = decimal.Context(prec=32, rounding=decimal.ROUND_CEILING)
 
 
 @lru_cache(maxsize=2**16)
-def sigmoid_bound(z: Exact, below: bool) -> Exact:
-    """A number at most sigmoid(z), or at least; `decimal` rounds exp to the nearest (IBM's general
-    decimal arithmetic), so the next number beyond bounds it. Beyond 200 the end of (0, 1) will do.
+def coarse_sigmoid(z: int, below: bool) -> int:
+    """`sigmoid_bound`, of z in units of 1/64."""
+    return sigmoid_bound(z * (FINE // COARSE), below)
+
+
+def sigmoid_bound(z: int, below: bool) -> int:
+    """A whole number at most 2^100 sigmoid(z / 2^64), or at least; `decimal` rounds exp to the
+    nearest (IBM's general decimal arithmetic), so the next number beyond bounds it. Beyond 200 the
+    end of (0, 1) will do.
     """
-    if not -200 <= z <= 200 and (z < 0) == below:
-        return 0 if below else 1
-    if not -200 <= z <= 200:
-        z = 200 if z > 0 else -200
+    most = 200 * FINE
+    if not -most <= z <= most and (z < 0) == below:
+        return 0 if below else ONE
+    z = max(-most, min(z, most))
     out, against = (DOWN, UP) if below else (UP, DOWN)
-    power = against.exp(against.divide(-z.numerator, z.denominator))
+    power = against.exp(against.divide(-z, FINE))
     power = UP.next_plus(power) if below else DOWN.next_minus(power)
-    return Fraction(out.divide(1, against.add(1, power)))
+    above, under = out.divide(1, against.add(1, power)).as_integer_ratio()
+    return above * ONE // under if below else -(-above * ONE // under)
 
 
 # --- attention on graphs -------------------------------------------------------------------------
