@@ -20,7 +20,7 @@ import scipy.sparse as sp
 
 from unrolled.receipts import check
 from unrolled.recurrences import spectrum
-from unrolled.recurrences.exact import by_polynomial
+from unrolled.recurrences.chains import by_polynomial
 from unrolled.recurrences.matrix import Matrix
 from unrolled.recurrences.sparse import sparse_radius
 

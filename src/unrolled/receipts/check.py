@@ -60,6 +60,7 @@ MAX_PRODUCTS = 2**18  # of decimals, in message passing
 MAX_SIZE = 512  # rows of a recurrence's matrix; complex ones count twice
 MAX_WORK = 3 * 10**12  # products of bits, for powers of a matrix: a second and a half for 10^12
 SMALL_WORK, WORK_PER_ENTRY = 5 * 10**11, 10**9  # what any matrix may cost, and more for each entry
+PRIME = 2**61 - 1  # any would do
 MAX_EXACT_BITS = 60_000  # of a number, times the rows, in an exact proof
 LARGER = 32  # times the bytes and the values, where the caller asks for it
 
@@ -1975,13 +1976,10 @@ def centres(value: Any, size: int, q: int) -> list[tuple[int, int, bool]]:
     return result
 
 
-def check_discs(
-    W: list[list[tuple[int, int]]], evidence: Any, low: Fraction, high: Fraction
-) -> None:
+def check_radius(found: list[Disc], q: int, low: Fraction, high: Fraction) -> None:
     """Every disc reaches at most `high`; some union of discs, met by no other, has all of its at
     `low` or farther out. The union is grown from the disc that stands farthest out.
     """
-    found, q = discs(W, evidence)
     unit = Fraction(2) ** q
     top, bottom = math.floor(high * unit), math.ceil(low * unit)
     for a, b, radius in found:
@@ -2000,6 +1998,134 @@ def check_discs(
             meets = (a - disc.a) ** 2 + (b - disc.b) ** 2 <= (radius + disc.radius) ** 2
             (growing if meets else apart).append(disc)
         left = apart
+
+
+def hex_number(value: Any, path: str) -> int:
+    """A whole number of any length in hexadecimal digits."""
+    if type(value) is not str or not re.fullmatch("-?[0-9a-f]+", value):
+        raise Malformed(at(path, f"expected hexadecimal digits, got {describe(value)}"))
+    return int(value, 16)
+
+
+def root_discs(f: list[int], roots: Any, q: int, most: int, path: str) -> list[Disc]:
+    """Discs around z_1, ..., z_d that hold all roots of f, monic of degree d; a union of discs that
+    meets no other has as many as it is made of.
+
+    |z - z_i| <= d |f(z_i)| / prod over j != i of |z_i - z_j| (Smith 1970). For f = g + h with g the
+    product of all z - z_j and h the polynomial of lower degree that is f at each z_j: h / g is the
+    sum of f(z_i) / g'(z_i) / (z - z_i), by Lagrange, below 1 in size outside the discs; so f, and
+    every g + s h with s from 0 to 1, has no root there. In units of 2^-q all is exact.
+    """
+    points = []
+    for k, pair in enumerate(sized(roots, path, len(f) - 1, len(f) - 1)):
+        ends = sized(pair, f"{path}[{k}]", 2, 2)
+        points.append(tuple(hex_number(part, f"{path}[{k}]") for part in ends))
+        if max(map(abs, points[-1])) >> most:
+            raise Refuted(f"{path}[{k}]: far above every entry of W")
+    if len(set(points)) < len(points):
+        raise Malformed(at(path, "a root stands twice"))
+    result = []
+    for a, b in points:
+        real, imaginary = 0, 0
+        for k, c in enumerate(reversed(f)):
+            real, imaginary = real * a - imaginary * b + (c << q * k), real * b + imaginary * a
+        apart = 1
+        for x, y in points:
+            apart *= (a - x) ** 2 + (b - y) ** 2 or 1
+        size = (len(f) - 1) ** 2 * (real * real + imaginary * imaginary)
+        result.append(Disc(a, b, math.isqrt(size // apart) + 1 if size else 0))
+    return result
+
+
+def rank(rows: list[list[int]]) -> int:
+    """The rank of a matrix modulo a prime: over the rationals it is at least as large."""
+    left, found = rows, 0
+    while left:
+        pivot = left.pop()
+        at = next((k for k, x in enumerate(pivot) if x), None)
+        if at is None:
+            continue
+        found += 1
+        inverse = pow(pivot[at], -1, PRIME)
+        left = [
+            [(x - factor * y) % PRIME for x, y in zip(row, pivot, strict=True)] if row[at] else row
+            for row in left
+            for factor in (row[at] * inverse % PRIME,)
+        ]
+    return found
+
+
+def check_chains(
+    W: list[list[tuple[int, int]]], evidence: Any, low: Fraction, high: Fraction
+) -> None:
+    """The eigenvalues of W are the roots of these factors, and those lie in discs (`root_discs`).
+
+    V is W times the common denominator of its entries. A chain is a vector v and a product p of
+    factors with p(V) v = 0 while v, V v, ..., of as many vectors as p has degrees, are independent.
+    So p is the least polynomial that annihilates v, and divides V's minimal polynomial: each root
+    is an eigenvalue. All chains together span the space; the product of all p annihilates it, so
+    there is no other eigenvalue. Vectors that are independent modulo a prime are independent.
+    """
+    keys(evidence, "evidence", {"chains", "factors", "q"})
+    q, n = integer(evidence["q"], "evidence.q", 0, 4096), len(W)
+    V, below = common_denominator(W)
+    length = bits(V) + n.bit_length() + 1  # of an eigenvalue, and a bit
+    factors: list[list[int]] = []
+    found: list[Disc] = []
+    work = 0
+    for k, value in enumerate(sized(evidence["factors"], "evidence.factors", 1, n)):
+        path = f"evidence.factors[{k}]"
+        keys(value, path, {"polynomial", "roots"})
+        entries = sized(value["polynomial"], path, 2, n + 1)
+        f = [hex_number(c, path) for c in entries]
+        if f[-1] != 1 or bits([f]) > (len(f) - 1) * length:
+            raise Malformed(at(path, "not monic, or too long for eigenvalues of W"))
+        work += 2 * len(f) ** 3 * (length + q) ** 2
+        if not affordable(work, n):
+            raise Malformed(at(path, "more than the budget of degree and digits"))
+        factors.append(f)
+        found += root_discs(f, value["roots"], q, length + q, f"{path}.roots")
+    spanned: list[list[int]] = []
+    used: set[int] = set()
+    work = 0
+    for k, chain in enumerate(sized(evidence["chains"], "evidence.chains", 1, n)):
+        path = f"evidence.chains[{k}]"
+        keys(chain, path, {"powers", "vector"})
+        powers = integers(chain["powers"], f"{path}.powers", len(factors), n)
+        vector = integers(chain["vector"], f"{path}.vector", n, 2**31)
+        degree = sum(max(0, e) * (len(f) - 1) for e, f in zip(powers, factors, strict=True))
+        if min(powers) < 0 or not 1 <= degree <= n:
+            raise Malformed(at(f"{path}.powers", f"expected a product of degree 1..{n}"))
+        work += n**2 * degree * (max(length, 64) * max(length * degree // 2, 64) + 2**16)
+        if not affordable(work, n):
+            raise Malformed("evidence.chains: more than the budget of rows and digits")
+        used |= {j for j, e in enumerate(powers) if e}
+        p = [1]
+        for f, e in zip(factors, powers, strict=True):
+            for _ in range(e):
+                p = polynomial_product(p, f)
+        rows = follow(V, vector, p, path)
+        if rank(list(rows)) < degree:
+            raise Refuted(f"{path}: a shorter polynomial may annihilate the vector")
+        spanned += rows
+    if len(used) < len(factors):
+        raise Malformed("evidence.factors: one is in no chain")
+    if rank(spanned) < n:
+        raise Refuted("evidence.chains: they don't span the space")
+    check_radius(found, q, low * below, high * below)
+
+
+def follow(V: list[list[int]], vector: list[int], p: list[int], path: str) -> list[list[int]]:
+    """v, V v, V^2 v, ... modulo a prime, as many as p has degrees; p(V) v is 0."""
+    rows, total = [], [0] * len(V)
+    for k, c in enumerate(p):
+        total = [x + c * y for x, y in zip(total, vector, strict=True)]
+        if k < len(p) - 1:
+            rows.append([x % PRIME for x in vector])
+            vector = [sum(map(int.__mul__, row, vector)) for row in V]
+    if any(total):
+        raise Refuted(f"{path}: the polynomial doesn't annihilate the vector")
+    return rows
 
 
 class Power(NamedTuple):
@@ -2097,7 +2223,8 @@ def spectrum_claim(size: int, radius: Sequence[float], verdict: str) -> str:
 
 
 def check_spectrum(given: Any, answer: Any, evidence: Any) -> str:
-    """The largest |eigenvalue| of W lies in the interval: by discs (`discs`) or a power (`powers`).
+    """The largest |eigenvalue| of W lies in the interval: by discs around approximate eigenvalues
+    (`discs`), around the roots of polynomials (`check_chains`), or by a power (`powers`).
 
     Below 1, W^t tends to 0. Above 1, h_t grows without bound unless h_0 lies in the proper subspace
     spanned by the generalised eigenvectors of W^T with |lambda| <= 1.
@@ -2110,7 +2237,12 @@ def check_spectrum(given: Any, answer: Any, evidence: Any) -> str:
     verdict = "vanishing" if high < 1 else "exploding" if low > 1 else "undecided"
     if answer["verdict"] != verdict:
         raise Refuted(f"answer.verdict: the interval says {verdict}")
-    (check_powers if "squarings" in evidence else check_discs)(W, evidence, low, high)
+    if "squarings" in evidence:
+        check_powers(W, evidence, low, high)
+    elif "chains" in evidence:
+        check_chains(W, evidence, low, high)
+    else:
+        check_radius(*discs(W, evidence), low, high)
     return spectrum_claim(size, answer["radius"], verdict)
 
 
@@ -2189,7 +2321,11 @@ def check_exact(given: Any, answer: Any, evidence: Any) -> str:
         raise Malformed(f"evidence: the product's degree is above {degree}")
     if len(C[-1]) == 1:
         raise Refuted("evidence.circle: the last polynomial has no root")
-    V, below = common_denominator(W, max(bits([p]) for p in (A, *C)))
+    V, below = common_denominator(W)
+    longest = max(bits([p]) for p in (A, *C))
+    work = degree**5 * max(bits(V), below.bit_length()) ** 2 * 3 // 5
+    if longest > MAX_EXACT_BITS // degree or not affordable(work, degree):
+        raise Malformed("the numbers are too long for a matrix of this size")
     P = [1]
     for c in C:
         P = polynomial_product(P, c)
@@ -2216,10 +2352,8 @@ def check_exact(given: Any, answer: Any, evidence: Any) -> str:
     return f"The spectral radius of this {size} x {size} matrix is exactly 1, and ||W^t|| {what}."
 
 
-def common_denominator(
-    W: list[list[tuple[int, int]]], coefficient: int
-) -> tuple[list[list[int]], int]:
-    """V and d with W = V / d; refused where the polynomial of W would be too long."""
+def common_denominator(W: list[list[tuple[int, int]]]) -> tuple[list[list[int]], int]:
+    """V and d with W = V / d; refused where powers of V would be too long."""
     below, limit = 1, MAX_EXACT_BITS // len(W)
     for row in W:
         for _, d in row:
@@ -2227,10 +2361,8 @@ def common_denominator(
             if below.bit_length() > limit:
                 raise Malformed("given.W: the common denominator is too long")
     V = [[n * (below // d) for n, d in row] for row in W]
-    length = max(bits(V), below.bit_length())
-    work = len(W) ** 5 * length**2 * 3 // 5
-    if length > limit or coefficient > limit or not affordable(work, len(W)):
-        raise Malformed("the numbers are too long for a matrix of this size")
+    if bits(V) > limit:
+        raise Malformed("given.W: the numbers are too long for a matrix of this size")
     return V, below
 
 

@@ -1,29 +1,25 @@
-"""What happens exactly on the circle, rho(W) = 1, and where are clustered eigenvalues?
+"""What happens exactly on the circle, rho(W) = 1?
 
 For rational W (every matrix of floats is one) by the minimal polynomial over the rationals. A root
 on the unit circle has its conjugate 1/z for a root too, so its irreducible factor reads the same in
 reverse, up to sign; all of such a factor's roots lie on the circle, or one lies outside (Cohn 1922
 decides it: receipts/check.py, `check_exact`). A factor's multiplicity in the minimal polynomial is
-the size of the largest Jordan block. Nothing is rounded. FLINT factors and isolates roots.
+the size of the largest Jordan block. Nothing is rounded. FLINT factors.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
 import flint
-import numpy as np
 
 from unrolled.errors import WorkFailed
 from unrolled.receipts import Receipt, check
 from unrolled.recurrences.matrix import Matrix
-from unrolled.recurrences.spectrum import Spectrum
 
 MAX_ROWS = 64  # the minimal polynomial of doubles taken exactly: seconds
-MAX_POLYNOMIAL_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -100,6 +96,23 @@ def decide(W: object) -> Exact:
     return Exact(matrix, verdict, degree, coefficients(inside), [coefficients(c) for c in circle])
 
 
+def largest_block(matrix: Matrix, low: float) -> int:
+    """The size of the largest Jordan block of an eigenvalue of modulus `low` or more, at least 1.
+
+    Raises:
+        WorkFailed: W is too large.
+    """
+    if matrix.size * (1 + matrix.is_complex) > MAX_ROWS:
+        raise WorkFailed(f"Jordan blocks are found for at most {MAX_ROWS} rows, got {matrix.size}")
+    found = 1
+    for factor, power in primitive(rational(matrix).minpoly()).factor_squarefree()[1]:
+        # FLINT's stubs say `acb` for what is a list of pairs.
+        roots: Any = factor.complex_roots()
+        if any(abs(root).upper() >= low for root, _ in roots):
+            found = max(found, power)
+    return found
+
+
 def primitive(polynomial: flint.fmpq_poly) -> flint.fmpz_poly:
     """The multiple with whole coefficients that have no common factor."""
     numerator = polynomial.numer()
@@ -119,34 +132,6 @@ def where(factor: flint.fmpz_poly) -> Literal["inside", "circle", "outside"]:
     if p[::-1] not in (p, [-c for c in p]):
         return "outside"  # none is on the circle, and not all are inside
     return "circle" if check.roots_inside([k * c for k, c in enumerate(p)][1:]) else "outside"
-
-
-def by_polynomial(matrix: Matrix) -> Spectrum:
-    """Eigenvalues as certified roots of the characteristic polynomial, clusters and all.
-
-    Raises:
-        WorkFailed: more than 200 rows, complex ones counting twice.
-    """
-    if matrix.size * (1 + matrix.is_complex) > MAX_POLYNOMIAL_ROWS:
-        raise WorkFailed(
-            "the eigenvectors are too near to dependent for a bound, and the exact way is for at "
-            f"most {MAX_POLYNOMIAL_ROWS} rows: rescale W, or perturb it by 1e-8"
-        )
-    # FLINT's stubs say `acb` for what is a list of (acb, multiplicity).
-    roots: Any = primitive(rational(matrix).charpoly()).complex_roots()
-    values, radii, low, high = [], [], 0.0, 0.0
-    for root, times in roots:
-        centre = complex(float(root.real.mid()), float(root.imag.mid()))
-        off = float(root.real.rad()) + float(root.imag.rad()) + 1e-15 * abs(centre)
-        # Real forms have each eigenvalue's conjugate too: those of the upper half plane are kept.
-        values += [centre] * int(times)
-        radii += [off] * int(times)
-        size = abs(root)
-        low = max(low, math.nextafter(float(size.lower()), -1.0))
-        high = max(high, math.nextafter(float(size.upper()), math.inf))
-    order = np.argsort([-abs(value) for value in values], kind="stable")
-    centres, around = np.array(values)[order], np.array(radii)[order]
-    return Spectrum(matrix, centres, around, max(0.0, low), high, {}, "polynomial")
 
 
 def exact_power(W: list[list[Fraction]], t: int) -> list[list[Fraction]]:
