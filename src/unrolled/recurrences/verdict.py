@@ -20,12 +20,13 @@ from jaxtyping import Complex, Float, Inexact
 
 from unrolled.errors import WorkFailed
 from unrolled.receipts import Receipt
-from unrolled.recurrences.exact import MAX_ROWS, Exact, decide
+from unrolled.recurrences.exact import MAX_ROWS, Exact, decide, largest_block
 from unrolled.recurrences.matrix import Matrix
 from unrolled.recurrences.power import start
 from unrolled.recurrences.spectrum import Spectrum, spectrum
 from unrolled.recurrences.transient import Transient, transient
 
+GOOD_BASIS = 1e6  # condition of eigenvectors that are there for certain
 Behaviour = Literal["vanishes", "explodes", "bounded", "polynomial", "undecided"]
 
 
@@ -43,6 +44,24 @@ class Verdict:
     def degree(self) -> int:
         """The power of t in ||(W^T)^t||, where rho is 1."""
         return self.exact.degree if self.exact else 0
+
+    @cached_property
+    def growth_degree(self) -> int:
+        """The d of ||(W^T)^t|| ~ t^d rho^t in the long run: the size of the largest Jordan block of
+        an eigenvalue of modulus rho, less one. 0 above 64 rows unless it was found.
+        """
+        if self.exact is not None and self.behaviour in ("bounded", "polynomial"):
+            return self.degree
+        if not self.spectrum.high or self.transient.condition < GOOD_BASIS:
+            return 0
+        if self.spectrum.method == "polynomial":
+            from unrolled.recurrences.chains import largest_power
+
+            return largest_power(self.spectrum.evidence) - 1
+        try:
+            return largest_block(self.spectrum.matrix, self.spectrum.low) - 1
+        except WorkFailed:
+            return 0
 
     @property
     def rate(self) -> float:
