@@ -240,34 +240,44 @@ def grows(document: Document, degree: int) -> Any:
     ]
 
 
+ONCE = {"q": 0, "factors": [{"polynomial": ["-1", "1"], "roots": None}]}
+TWICE = {**ONCE, "factors": ONCE["factors"] * 2}
+UNITS = [[1, 0], [0, 1]]
+
+
+def chains(base: Any, powers: list[list[int]], vectors: list[list[int]] = UNITS) -> Any:
+    pairs = zip(powers, vectors, strict=False)
+    return {**base, "chains": [{"vector": v, "powers": p} for p, v in pairs]}
+
+
+IDENTITY = plain(decide([[1, 0], [0, 1]]).receipt().document())
+
 EXACT: list[Lie] = [
     ("bounded for linear", LINEAR, grows(LINEAR, 0)),
-    ("bounded, and less evidence", LINEAR, [*grows(LINEAR, 0), ("evidence.circle", [[-1, 1]])]),
-    ("quadratic for linear", LINEAR, grows(LINEAR, 2)),
+    ("bounded, and less evidence", LINEAR, [*grows(LINEAR, 0), ("evidence", chains(ONCE, [[1]]))]),
     (
-        "quadratic, and more evidence",
-        MIXED,
-        [*grows(MIXED, 2), ("evidence", {"inside": [1], "circle": [[1], [1], [-1, 1]]})],
+        "bounded, by short chains",
+        LINEAR,
+        [*grows(LINEAR, 0), ("evidence", chains(ONCE, [[1], [1]]))],
     ),
+    (
+        "bounded, by a factor given twice",
+        LINEAR,
+        [*grows(LINEAR, 0), ("evidence", chains(TWICE, [[1, 1]], [[0, 1]]))],
+    ),
+    ("quadratic for linear", LINEAR, grows(LINEAR, 2)),
     ("linear for bounded", BOUNDED, grows(BOUNDED, 1)),
     (
-        "linear by a double root",
-        BOUNDED,
-        [*grows(BOUNDED, 1), ("evidence", {"inside": [1], "circle": [[1], [-1, 1]]})],
+        "linear for the identity",
+        IDENTITY,
+        [*grows(IDENTITY, 1), ("evidence", chains(ONCE, [[2], [2]]))],
     ),
     ("a radius below 1 called 1", BOUNDED, [("given.W", [["1/2", "-4/5"], ["4/5", "1/2"]])]),
     ("binary64's rotation, which explodes", BOUNDED, [("given.W", [[0.6, -0.8], [0.8, 0.6]])]),
-    (
-        "a root on the circle called inside",
-        MIXED,
-        [*grows(MIXED, 0), ("evidence", {"inside": [-1, 3], "circle": [[-1, 1]]})],
-    ),
+    ("all called inside", IDENTITY, [("evidence.factors.0.roots", [["1", "0"]])]),
+    ("all called on the circle", MIXED, [(f"evidence.factors.{k}.roots", None) for k in (0, 1)]),
     ("the inside of another matrix", MIXED, [("given.W.2.2", "4/3")]),
-    (
-        "the last polynomial constant",
-        LINEAR,
-        [*grows(LINEAR, 2), ("evidence.circle", [[1], [-1, 1], [1]])],
-    ),
+    ("what grows left out", MIXED, [*grows(MIXED, 0), ("evidence.chains.0.vector", [1, 0, 1])]),
     ("a degree that is true", BOUNDED, [("answer.degree", False)]),
     ("another size", LINEAR, worded(LINEAR, "2 x 2", "3 x 3")),
 ]
@@ -283,6 +293,8 @@ UNPROVED = {
     "a state without a box",
     "points for boxes in soft gates",
     "binary64's rotation, which explodes",  # by less than the independent truth can tell
+    "all called inside",
+    "all called on the circle",
     "no squarings",
     "eigenvectors of nothing",
     "a shift that makes it all small",

@@ -61,7 +61,7 @@ MAX_SIZE = 512  # rows of a recurrence's matrix; complex ones count twice
 MAX_WORK = 3 * 10**12  # products of bits, for powers of a matrix: a second and a half for 10^12
 SMALL_WORK, WORK_PER_ENTRY = 5 * 10**11, 10**9  # what any matrix may cost, and more for each entry
 PRIME = 2**61 - 1  # any would do
-MAX_EXACT_BITS = 60_000  # of a number, times the rows, in an exact proof
+MAX_EXACT_BITS = 60_000  # of a number, times the rows, where powers of a matrix are exact
 LARGER = 32  # times the bytes and the values, where the caller asks for it
 
 MAX_TOKENS = 2**24  # a vocabulary
@@ -2055,39 +2055,58 @@ def rank(rows: list[list[int]]) -> int:
     return found
 
 
-def check_chains(
-    W: list[list[tuple[int, int]]], evidence: Any, low: Fraction, high: Fraction
-) -> None:
-    """The eigenvalues of W are the roots of these factors, and those lie in discs (`root_discs`).
+class Factor(NamedTuple):
+    """A monic polynomial of whole numbers, its roots as the file has them, and the highest power in
+    which it stands in the least polynomial of a vector.
+    """
+
+    f: list[int]
+    roots: Any
+    power: int
+
+
+class Chained(NamedTuple):
+    """The eigenvalues of V = below W: the roots of the factors, below 2^length in size."""
+
+    factors: list[Factor]
+    below: int
+    length: int
+    q: int
+
+    def discs(self, factor: Factor, path: str) -> list[Disc]:
+        """Around a factor's roots."""
+        return root_discs(factor.f, factor.roots, self.q, self.length + self.q, path)
+
+
+def chained(W: list[list[tuple[int, int]]], evidence: Any) -> Chained:
+    """The eigenvalues of V are the roots of the factors. Where all of these are different, the size
+    of a root's largest Jordan block is its factor's highest power.
 
     V is W times the common denominator of its entries. A chain is a vector v and a product p of
     factors with p(V) v = 0 while v, V v, ..., of as many vectors as p has degrees, are independent.
     So p is the least polynomial that annihilates v, and divides V's minimal polynomial: each root
-    is an eigenvalue. All chains together span the space; the product of all p annihilates it, so
-    there is no other eigenvalue. Vectors that are independent modulo a prime are independent.
+    is an eigenvalue. All chains together span the space; the least common multiple of all p
+    annihilates it, and is the minimal polynomial. Vectors that are independent modulo a prime are
+    independent.
     """
     keys(evidence, "evidence", {"chains", "factors", "q"})
     q, n = integer(evidence["q"], "evidence.q", 0, 4096), len(W)
     V, below = common_denominator(W)
     length = bits(V) + n.bit_length() + 1  # of an eigenvalue, and a bit
     factors: list[list[int]] = []
-    found: list[Disc] = []
     work = 0
     for k, value in enumerate(sized(evidence["factors"], "evidence.factors", 1, n)):
         path = f"evidence.factors[{k}]"
         keys(value, path, {"polynomial", "roots"})
-        entries = sized(value["polynomial"], path, 2, n + 1)
-        f = [hex_number(c, path) for c in entries]
+        f = [hex_number(c, path) for c in sized(value["polynomial"], path, 2, n + 1)]
         if f[-1] != 1 or bits([f]) > (len(f) - 1) * length:
             raise Malformed(at(path, "not monic, or too long for eigenvalues of W"))
         work += 2 * len(f) ** 3 * (length + q) ** 2
         if not affordable(work, n):
             raise Malformed(at(path, "more than the budget of degree and digits"))
         factors.append(f)
-        found += root_discs(f, value["roots"], q, length + q, f"{path}.roots")
     spanned: list[list[int]] = []
-    used: set[int] = set()
-    work = 0
+    most, work = [0] * len(factors), 0
     for k, chain in enumerate(sized(evidence["chains"], "evidence.chains", 1, n)):
         path = f"evidence.chains[{k}]"
         keys(chain, path, {"powers", "vector"})
@@ -2099,7 +2118,7 @@ def check_chains(
         work += n**2 * degree * (max(length, 64) * max(length * degree // 2, 64) + 2**16)
         if not affordable(work, n):
             raise Malformed("evidence.chains: more than the budget of rows and digits")
-        used |= {j for j, e in enumerate(powers) if e}
+        most = list(map(max, most, powers))
         p = [1]
         for f, e in zip(factors, powers, strict=True):
             for _ in range(e):
@@ -2108,11 +2127,23 @@ def check_chains(
         if rank(list(rows)) < degree:
             raise Refuted(f"{path}: a shorter polynomial may annihilate the vector")
         spanned += rows
-    if len(used) < len(factors):
+    if not all(most):
         raise Malformed("evidence.factors: one is in no chain")
     if rank(spanned) < n:
         raise Refuted("evidence.chains: they don't span the space")
-    check_radius(found, q, low * below, high * below)
+    parts = zip(factors, evidence["factors"], most, strict=True)
+    return Chained([Factor(f, value["roots"], e) for f, value, e in parts], below, length, q)
+
+
+def check_chains(
+    W: list[list[tuple[int, int]]], evidence: Any, low: Fraction, high: Fraction
+) -> None:
+    """The roots of all factors (`chained`) lie in discs (`root_discs`), and these in the ring."""
+    found = chained(W, evidence)
+    discs = []
+    for k, factor in enumerate(found.factors):
+        discs += found.discs(factor, f"evidence.factors[{k}].roots")
+    check_radius(discs, found.q, low * found.below, high * found.below)
 
 
 def follow(V: list[list[int]], vector: list[int], p: list[int], path: str) -> list[list[int]]:
@@ -2246,15 +2277,6 @@ def check_spectrum(given: Any, answer: Any, evidence: Any) -> str:
     return spectrum_claim(size, answer["radius"], verdict)
 
 
-def polynomial(value: Any, path: str, degree: int) -> list[int]:
-    """Whole coefficients, the constant first, the leading one not 0."""
-    if type(value) is not list or not 1 <= len(value) <= degree + 1:
-        raise Malformed(at(path, f"expected 1..{degree + 1} coefficients"))
-    if any(type(c) is not int for c in value) or not value[-1]:
-        raise Malformed(at(path, "expected whole numbers, the last one not 0"))
-    return value
-
-
 def polynomial_product(p: list[int], q: list[int]) -> list[int]:
     """The product of two polynomials."""
     result = [0] * (len(p) + len(q) - 1)
@@ -2279,31 +2301,13 @@ def roots_inside(p: list[int]) -> bool:
     return True
 
 
-def evaluate(p: list[int], V: list[list[int]], below: int) -> list[list[int]]:
-    """below^n p(V / below) for a polynomial of degree n, by Horner's rule.
-
-    V and its polynomials commute; the short entries are on the left, where `multiply` takes them
-    one by one.
-    """
-    size = range(len(V))
-    result = [[p[-1] * (i == j) for j in size] for i in size]
-    scale = 1
-    for coefficient in reversed(p[:-1]):
-        scale *= below
-        result = multiply(V, result)
-        for i in size:
-            result[i][i] += coefficient * scale
-    return result
-
-
 def check_exact(given: Any, answer: Any, evidence: Any) -> str:
     """The spectral radius is 1, and the largest Jordan block on the unit circle has size J.
 
-    Evidence: A with all roots inside the circle; C_1, …, C_J whose product P has simple roots, all
-    on the circle, and C_J not constant. A C_1 C_2^2 … C_J^J annihilates W: eigenvalues are roots of
-    it, and a block of one on the circle has size at most J. The same with one C_J less does not
-    annihilate W, while it differs from that in the multiplicities of C_J's roots alone, J - 1 in
-    place of J: one of these has a block of size J. So ||W^t|| grows like t^(J-1).
+    The eigenvalues are the roots of factors (`chained`). Where a factor has "roots", these are
+    approximate, and discs around its own lie inside the circle. The product P of all the others,
+    its roots divided by V's denominator, has simple roots, all on the circle. So no two of them
+    have a root in common, and J is the highest power of one of them: ||W^t|| grows like t^(J-1).
 
     P is checked by Cohn's theorem: its coefficients read the same in reverse up to sign, and P' has
     its roots inside. For then n P = z P' +- (P')*, and |(P')*| < |z P'| outside the circle, so P
@@ -2311,40 +2315,30 @@ def check_exact(given: Any, answer: Any, evidence: Any) -> str:
     """
     size, W = matrix(given)
     keys(answer, "answer", {"degree", "verdict"})
-    keys(evidence, "evidence", {"circle", "inside"})
-    circle, degree = evidence["circle"], len(W)
-    if type(circle) is not list or not 1 <= len(circle) <= degree:
-        raise Malformed(f"evidence.circle: expected a list of 1..{degree} polynomials")
-    A = polynomial(evidence["inside"], "evidence.inside", degree)
-    C = [polynomial(c, f"evidence.circle[{j}]", degree) for j, c in enumerate(circle)]
-    if len(A) - 1 + sum((j + 1) * (len(c) - 1) for j, c in enumerate(C)) > degree:
-        raise Malformed(f"evidence: the product's degree is above {degree}")
-    if len(C[-1]) == 1:
-        raise Refuted("evidence.circle: the last polynomial has no root")
-    V, below = common_denominator(W)
-    longest = max(bits([p]) for p in (A, *C))
-    work = degree**5 * max(bits(V), below.bit_length()) ** 2 * 3 // 5
-    if longest > MAX_EXACT_BITS // degree or not affordable(work, degree):
-        raise Malformed("the numbers are too long for a matrix of this size")
-    P = [1]
-    for c in C:
-        P = polynomial_product(P, c)
-    if not roots_inside(A):
-        raise Refuted("evidence.inside: not all roots lie inside the unit circle")
-    if P[::-1] not in (P, [-c for c in P]) or not roots_inside(
-        [k * c for k, c in enumerate(P)][1:]
-    ):
-        raise Refuted("evidence.circle: the roots aren't simple, or not on the unit circle")
-    M = evaluate(A, V, below)
-    for j, c in enumerate(C):
-        for _ in range(j + 1 - (j + 1 == len(C))):
-            M = multiply(M, evaluate(c, V, below))
-    if not any(map(any, M)):
-        raise Refuted("evidence.circle: the last polynomial isn't needed as often")
-    if any(map(any, multiply(M, evaluate(C[-1], V, below)))):
-        raise Refuted("evidence: the product doesn't annihilate W")
-    growth = len(C) - 1
-    if integer(answer["degree"], "answer.degree", 0, degree) != growth:
+    found = chained(W, evidence)
+    edge = found.below << found.q
+    P, block = [1], 0
+    for k, factor in enumerate(found.factors):
+        if factor.roots is None:
+            scaled = [c * found.below**j for j, c in enumerate(factor.f)]
+            common = math.gcd(*scaled)
+            P, block = (
+                polynomial_product(P, [c // common for c in scaled]),
+                max(block, factor.power),
+            )
+            continue
+        for a, b, radius in found.discs(factor, f"evidence.factors[{k}].roots"):
+            if radius >= edge or a * a + b * b >= (edge - radius) ** 2:
+                raise Refuted(f"evidence.factors[{k}]: a root may lie outside the unit circle")
+    if len(P) == 1:
+        raise Refuted("evidence.factors: none is said to have its roots on the circle")
+    if not affordable(len(P) ** 4 * bits([P]) ** 2, len(W)):
+        raise Malformed("evidence.factors: more than the budget of degree and digits")
+    slope = [k * c for k, c in enumerate(P)][1:]
+    if P[::-1] not in (P, [-c for c in P]) or not roots_inside(slope):
+        raise Refuted("evidence.factors: roots aren't simple, or not on the unit circle")
+    growth = block - 1
+    if integer(answer["degree"], "answer.degree", 0, len(W)) != growth:
         raise Refuted(f"answer.degree: what is proved is {growth}")
     if answer["verdict"] != ("polynomial" if growth else "bounded"):
         raise Refuted(f"answer.verdict: doesn't go with the degree {growth}")

@@ -9,7 +9,7 @@ receipts/check.py, `check_chains` and `root_discs`.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import flint
@@ -38,14 +38,10 @@ def by_polynomial(matrix: Matrix) -> Spectrum:
             "the eigenvectors are too near to dependent for a bound, and the exact way is for at "
             f"most {MAX_ROWS} rows, complex ones counting twice: rescale W, or perturb it by 1e-8"
         )
-    pairs = [[x.as_integer_ratio() for x in row] for row in matrix.fractions()]
-    try:
-        V, below = check.common_denominator(pairs)
-    except check.Malformed as error:
-        raise WorkFailed(f"the exact way is too long: {error}; rescale W") from None
+    V, below = whole(matrix)
     length = check.bits(V) + size.bit_length() + 1
     factors, chains = found_chains(V)
-    q, discs = enclosed(factors, length)
+    q, discs = enclosed(factors, length, small)
     table = np.array([[x / (below << q) for x in disc] for found in discs for disc in found])
     a, b, radii = table.T
     low, high = radius(a, b, radii)
@@ -55,15 +51,43 @@ def by_polynomial(matrix: Matrix) -> Spectrum:
         values = np.linalg.eigvals(matrix.values)
         around = high + np.abs(values)
     order = np.argsort(-np.abs(values), kind="stable")
-    documents = [
+    evidence = {"chains": chains, "factors": documents(factors, discs), "q": q}
+    return Spectrum(matrix, values[order], around[order], low, high, evidence, "polynomial")
+
+
+def whole(matrix: Matrix) -> tuple[list[list[int]], int]:
+    """V in whole numbers and the common denominator; of the real form where W is complex.
+
+    Raises:
+        WorkFailed: the numbers are too long.
+    """
+    pairs = [[x.as_integer_ratio() for x in row] for row in matrix.fractions()]
+    try:
+        return check.common_denominator(pairs)
+    except check.Malformed as error:
+        raise WorkFailed(f"the exact way is too long: {error}; rescale W") from None
+
+
+def documents(factors: Factors, discs: Sequence[list[check.Disc] | None]) -> list[dict[str, Any]]:
+    """The factors as a receipt writes them down, with the roots of those that have discs."""
+    return [
         {
             "polynomial": [hexadecimal(c) for c in f.coeffs()],
-            "roots": [[hexadecimal(disc.a), hexadecimal(disc.b)] for disc in found],
+            "roots": found and [[hexadecimal(disc.a), hexadecimal(disc.b)] for disc in found],
         }
         for (f, _), found in zip(factors, discs, strict=True)
     ]
-    evidence = {"chains": chains, "factors": documents, "q": q}
-    return Spectrum(matrix, values[order], around[order], low, high, evidence, "polynomial")
+
+
+def powers_of(chains: list[dict[str, Any]]) -> list[int]:
+    """The highest power of each factor in a chain: its power in the minimal polynomial."""
+    return [max(powers) for powers in zip(*(chain["powers"] for chain in chains), strict=True)]
+
+
+def small(discs: list[check.Disc], _: int) -> bool:
+    """Whether discs are small beside the largest root."""
+    top = max(abs(complex(disc.a, disc.b)) for disc in discs)
+    return max(disc.radius for disc in discs) <= max(1, GOOD_ENOUGH**2 * top)
 
 
 def largest_power(evidence: dict[str, Any]) -> int:
@@ -73,12 +97,8 @@ def largest_power(evidence: dict[str, Any]) -> int:
         for factor in evidence["factors"]
     ]
     top = max(sizes) * (1 - GOOD_ENOUGH**1.5)
-    return max(
-        power
-        for chain in evidence["chains"]
-        for power, size in zip(chain["powers"], sizes, strict=True)
-        if size >= top
-    )
+    powers = powers_of(evidence["chains"])
+    return max(power for power, size in zip(powers, sizes, strict=True) if size >= top)
 
 
 def hexadecimal(number: Any) -> str:
@@ -86,8 +106,10 @@ def hexadecimal(number: Any) -> str:
     return format(int(number), "x")
 
 
-def enclosed(factors: Factors, length: int) -> tuple[int, list[list[check.Disc]]]:
-    """Discs around the roots of each factor, in units of 2^-q, small beside the largest root; q."""
+def enclosed(
+    factors: Factors, length: int, enough: Callable[[list[check.Disc], int], bool]
+) -> tuple[int, list[list[check.Disc]]]:
+    """The q and, in units of 2^-q, discs around the roots of each factor that are small enough."""
     before = flint.ctx.prec
     try:
         for q in PLACES:
@@ -101,9 +123,7 @@ def enclosed(factors: Factors, length: int) -> tuple[int, list[list[check.Disc]]
                 except check.Malformed:  # two that are the same with so few places
                     break
             else:
-                discs = [disc for part in found for disc in part]
-                top = max(abs(complex(disc.a, disc.b)) for disc in discs)
-                if max(disc.radius for disc in discs) <= max(1, GOOD_ENOUGH**2 * top):
+                if enough([disc for part in found for disc in part], q):
                     return q, found
     finally:
         flint.ctx.prec = before
@@ -122,11 +142,15 @@ def scaled(x: flint.arb, q: int) -> str:
     return hexadecimal(digits << shift if shift >= 0 else digits >> -shift)
 
 
-def found_chains(V: list[list[int]]) -> tuple[Factors, list[dict[str, Any]]]:
+def found_chains(
+    V: list[list[int]],
+    split: Callable[[flint.fmpz_poly], list[flint.fmpz_poly]] = lambda f: [f],
+) -> tuple[Factors, list[dict[str, Any]]]:
     """The characteristic polynomial's factors with multiplicities, and chains that span the space.
 
     One chain does where a vector is cyclic; its polynomial then is the characteristic one. Else
-    further vectors are taken, from those with one entry, until all is spanned.
+    further vectors are taken until all is spanned: random ones, while most of their chains is new,
+    then those with one entry. `split` may take factors apart.
     """
     n = len(V)
     flat = [x for row in V for x in row]
@@ -135,15 +159,19 @@ def found_chains(V: list[list[int]]) -> tuple[Factors, list[dict[str, Any]]]:
     rows: list[int] = []
     factors: Factors = []
     chains: list[dict[str, Any]] = []
-    reached = 0
-    for vector in vectors(n):
+    reached, fruitful = 0, True
+    for k, vector in enumerate(vectors(n)):
+        if k < n and not fruitful:
+            continue
         chain = krylov(field, vector)
         degree = flint.nmod_mat(n, n, chain[: n * n], check.PRIME).rank()
         if not factors:
-            factors = (char.factor_squarefree() if degree == n else char.factor())[1]
+            found = (char.factor_squarefree() if degree == n else char.factor())[1]
+            factors = [(part, m) for f, m in found for part in split(f)]
         more = rows + chain[: degree * n]
         now = flint.nmod_mat(len(more) // n, n, more, check.PRIME).rank()
-        if now == reached:
+        fruitful = 2 * (now - reached) >= degree
+        if now == reached or (k < n and not fruitful):
             continue
         powers = least_powers(factors, chain, n)
         if sum(e * f.degree() for e, (f, _) in zip(powers, factors, strict=True)) == degree:
@@ -155,9 +183,10 @@ def found_chains(V: list[list[int]]) -> tuple[Factors, list[dict[str, Any]]]:
 
 
 def vectors(n: int) -> Iterator[list[int]]:
-    """A random one, then those with one entry."""
+    """As many random ones as they have entries, then those with one entry."""
     rng = random.Random(0)
-    yield [rng.randint(-9, 9) for _ in range(n)]
+    for _ in range(n):
+        yield [rng.randint(-9, 9) for _ in range(n)]
     for k in range(n):
         yield [int(j == k) for j in range(n)]
 
