@@ -52,8 +52,8 @@ MAX_FRACTION_DIGITS = 60  # above and below the line
 MAX_EVALUATIONS = 2**23  # rows times neurons of a network
 LEAST_WORK = 2**23  # sums and comparisons of small numbers that any LSTM may cost to check,
 WORK_PER_VALUE = 96  # and what more for each value in its receipt
-NEW_STEP = 64  # what a soft unit's step costs that hasn't been computed before, in such sums
-KNOWN_STEPS = 2**16  # that are kept
+NEW_CELL = 64  # what a soft unit's C' costs that hasn't been computed before, in such sums
+KNOWN_CELLS = 2**16  # that are kept
 MAX_FEATURES = 64  # of a node, of a head, and nodes and heads
 MAX_EDGES = 64 * 64
 MAX_PRODUCTS = 2**18  # of decimals, in message passing
@@ -1061,7 +1061,7 @@ class SoftCell:
     """A step of a unit with soft gates, all of it widened by the margin and rounded outward.
 
     The gates' sums are rounded outward to whole multiples of 1/64 first. Saturated gates lose next
-    to nothing by that, and few different steps are left: each is computed once.
+    to nothing by that, and few different C' are left: each is computed once.
     """
 
     def __init__(self, unit: int, margin: int, budget: Budget) -> None:
@@ -1071,35 +1071,30 @@ class SoftCell:
     def step(self, z: list[Interval], C: Interval) -> tuple[Interval, Interval]:
         """The unit's h' and C', from what its four gates sum up to and its C."""
         square = self.unit * self.unit
-        ends = [
-            end for low, high in z for end in (low * COARSE // square, -high * COARSE // square)
-        ]
-        key = (*ends, *C)
+        f, i, c, o = [(low * COARSE // square, -(-high * COARSE // square)) for low, high in z]
+        key = (*f, *i, *c, *C)
         found = self.known.get(key)
         if found is None:
-            self.budget.spend(0, NEW_STEP)
-            if len(self.known) == KNOWN_STEPS:
+            self.budget.spend(0, NEW_CELL)
+            if len(self.known) == KNOWN_CELLS:
                 self.known.clear()
-            found = self.known[key] = self.compute(ends, C)
-        return found
+            found = self.known[key] = self.cell(f, i, c, C)
+        new, tanh = found
+        h = product(coarse_sigmoid(o), tanh)
+        return self.widened((h[0] * self.unit, h[1] * self.unit), ONE * ONE), new
 
-    def compute(self, ends: list[int], C: Interval) -> tuple[Interval, Interval]:
-        """The step, from low ends and negative high ends of the sums in units of 1/64."""
-        f, i, c, o = (
-            (coarse_sigmoid(k * low, True), coarse_sigmoid(-k * high, False))
-            for k, low, high in zip((1, 1, 2, 1), ends[::2], ends[1::2], strict=True)
-        )
-        c = 2 * c[0] - ONE, 2 * c[1] - ONE  # tanh(z) = 2 sigmoid(2 z) - 1
-        kept, new = product(f, C), product(i, c)
-        square = ONE * ONE
+    def cell(self, f: Interval, i: Interval, c: Interval, C: Interval) -> tuple[Interval, Interval]:
+        """C', widened, and tanh(C') in parts of ONE, from sums in units of 1/64."""
+        ends = coarse_sigmoid((2 * c[0], 2 * c[1]))
+        tanh = 2 * ends[0] - ONE, 2 * ends[1] - ONE  # tanh(z) = 2 sigmoid(2 z) - 1
+        kept, new = product(coarse_sigmoid(f), C), product(coarse_sigmoid(i), tanh)
         low, high = (a * ONE + b * self.unit for a, b in zip(kept, new, strict=True))
-        below, scale = square * self.unit, 2 * FINE
+        below, scale = ONE * ONE * self.unit, 2 * FINE
         tanh = (
             2 * sigmoid_bound(low * scale // below, True) - ONE,
             2 * sigmoid_bound(-(-high * scale // below), False) - ONE,
         )
-        h = times(self.unit, product(o, tanh))
-        return self.widened(h, square), self.widened((low, high), square)
+        return self.widened((low, high), ONE * ONE), tanh
 
     def widened(self, x: Interval, below: int) -> Interval:
         """An interval in units of 1/(unit below) in those of 1/unit, and the margin around it."""
@@ -1113,9 +1108,10 @@ UP = decimal.Context(prec=32, rounding=decimal.ROUND_CEILING)
 
 
 @lru_cache(maxsize=2**16)
-def coarse_sigmoid(z: int, below: bool) -> int:
-    """`sigmoid_bound`, of z in units of 1/64."""
-    return sigmoid_bound(z * (FINE // COARSE), below)
+def coarse_sigmoid(z: Interval) -> Interval:
+    """All of 2^100 sigmoid(z), for an interval in units of 1/64: it grows with z."""
+    step = FINE // COARSE
+    return sigmoid_bound(z[0] * step, True), sigmoid_bound(z[1] * step, False)
 
 
 def sigmoid_bound(z: int, below: bool) -> int:
