@@ -193,6 +193,7 @@ def test_a_name_that_a_terminal_would_obey_reaches_none(capsys, tmp_path, string
     assert out.replace("\n", "").isprintable()
     assert "\N{REPLACEMENT CHARACTER}[2J" in out
     assert main(["check", str(receipt)]) == 0
+    assert capsys.readouterr().out.rstrip("\n").isprintable()
     code, out, err = run(capsys, "--table", str(path), "--string", "no")
     assert (code, out) == (2, "")
     assert err.rstrip("\n").isprintable()

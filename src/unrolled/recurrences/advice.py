@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 KEEPS = 1.0  # a bias of a gate from which on it keeps 3/4 of the state
 NEAR = 0.1  # of the identity, in norm, is U^T U of orthogonal weights, trained a little
+Gate = Literal["", "forget", "update"]
 Skip = Literal["unknown", "none", "bare", "before", "after"]
 
 # What autograd's nodes are called along a path that no weights stand on.
@@ -28,7 +29,7 @@ ROOTS = {"Rsqrt", "Sqrt", "Pow"}  # a factor made of one of these is a norm writ
 class Cell:
     """What advice on a recurrent layer rests on."""
 
-    gate: Literal["", "forget", "update"]
+    gate: Gate
     """The gate that keeps the state: an LSTM's, a GRU's, or none."""
     bias: float
     """The mean of that gate's bias."""
@@ -38,15 +39,14 @@ class Cell:
 
 def cell_of(module: Any, suffix: str) -> Cell:
     """Of the layer and direction whose parameters end in `suffix`, such as "l0_reverse"."""
-    parts, gate, at = {"LSTM": (4, "forget", 1), "GRU": (3, "update", 1)}.get(
-        module.mode, (1, "", 0)
-    )
+    kinds: dict[str, tuple[int, Gate]] = {"LSTM": (4, "forget"), "GRU": (3, "update")}
+    parts, gate = kinds.get(module.mode, (1, ""))
     U = getattr(module, f"weight_hh_{suffix}").detach().double().chunk(parts)
     off = [torch.linalg.matrix_norm(u.T @ u - torch.eye(len(u)).to(u), 2) for u in U]
     bias = 0.0
     if gate and module.bias:
         both = [getattr(module, f"bias_{kind}_{suffix}").detach() for kind in ("ih", "hh")]
-        bias = float(sum(both).chunk(parts)[at].mean())
+        bias = float(sum(both).chunk(parts)[1].mean())  # i, f, g, o or r, z, n
     return Cell(gate, bias, max(map(float, off)) < NEAR)
 
 
