@@ -13,6 +13,7 @@ import argparse
 import time
 from collections.abc import Callable
 from statistics import median
+from typing import Any
 
 import flint
 import numpy as np
@@ -20,7 +21,7 @@ import scipy.sparse as sp
 
 from unrolled.receipts import check
 from unrolled.recurrences import spectrum
-from unrolled.recurrences.exact import by_polynomial
+from unrolled.recurrences.chains import by_polynomial
 from unrolled.recurrences.matrix import Matrix
 from unrolled.recurrences.sparse import sparse_radius
 
@@ -136,15 +137,39 @@ def hostile() -> None:
 
         size = sum(len(str(x)) + 2 for row in square for x in row)
         show(f"refuse the worst powers, {n} rows", [processor_seconds(refuse)], f"{size:,} B")
-    for n, length in ((16, 1000), (32, 270), (64, 66)):
-        V = rng.integers(0, 2**60, (n, n)).astype(object) << (length - 62)
-        whole = [[(int(x) | 1, 3 ** int(length / 1.6)) for x in row] for row in V]
-        p = [int(x) >> 1 for x in rng.integers(0, 2**60, n)] + [2**60]
-        shared, below = check.common_denominator(whole, 60)
-        show(
-            f"a polynomial of the longest numbers, {n} rows",
-            [processor_seconds(lambda s=shared, b=below, p=p: check.evaluate(p, s, b))],
+    for n in (16, 64, 128, 180):
+        length = next(
+            b
+            for b in range(min(3_000, 60_000 // n), 0, -1)
+            if chain_work(n, b + n.bit_length() + 1)
         )
+        size, spare = length // 8 + 1, 8 - length % 8
+        V = [
+            [int.from_bytes(rng.bytes(size), "big") >> spare | 1 for _ in range(n)]
+            for _ in range(n)
+        ]
+        f = [format(1 << (n - k) * length, "x") for k in range(n)] + ["1"]
+        evidence = {
+            "q": 0,
+            "factors": [{"polynomial": f, "roots": None}],
+            "chains": [{"vector": [1] * n, "powers": [1]}],
+        }
+        question = {"W": V}
+
+        def follow(question: Any = question, evidence: Any = evidence) -> None:
+            try:
+                check.check_exact(question, {"verdict": "bounded", "degree": 0}, evidence)
+            except check.Refuted:
+                return
+            raise AssertionError("accepted")
+
+        show(f"refuse the worst chain, {n} rows of {length} bits", [processor_seconds(follow)])
+
+
+def chain_work(n: int, length: int) -> bool:
+    """Whether the checker takes a chain of as many vectors as rows, with entries so long."""
+    work = n**3 * (max(length, 64) * max(length * n // 2, 64) + 2**16)
+    return check.affordable(work, n) and check.affordable(2 * (n + 1) ** 3 * length**2, n)
 
 
 def trainer(rounds: int) -> None:

@@ -10,3 +10,8 @@ class BadInput(ValueError):
 
 class WorkFailed(RuntimeError):
     """The input was good and the work failed: the command line prints the message and exits 1."""
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

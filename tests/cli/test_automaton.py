@@ -145,6 +145,60 @@ def test_what_is_being_done_is_said_on_a_terminal(monkeypatch):
     assert "proving 4,000 transitions" in shown.getvalue()
 
 
+def test_how_much_is_compiled_and_proved_is_said_in_per_cent(monkeypatch, capsys):
+    import contextlib
+
+    told = []
+    monkeypatch.setattr(
+        "unrolled.cli.automaton.working",
+        lambda: contextlib.nullcontext(lambda *words: told.append(words)),
+    )
+    assert main(["automaton", "mod-500"]) == 0
+    for what in ("compiling 500 states", "proving 1,000 transitions"):
+        parts = [words[1:] for words in told if words[0] == what and len(words) > 1]
+        assert len(parts) > 10
+        assert all(0 < done <= total for done, total in parts)
+        assert parts == sorted(parts)
+        assert parts[-1][0] == parts[-1][1]
+
+
+def test_a_percentage_is_shown_where_it_is_known(monkeypatch):
+    import io
+
+    from unrolled.cli import output
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    shown = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", shown)
+    with output.working() as tell:
+        tell("proving", 30, 120)
+    assert "proving  25%" in shown.getvalue()
+
+
+EVIL = "\x1b[2J\x07$x^{"
+
+
+@pytest.mark.parametrize("string", [[], ["--string", f"go {EVIL}"]])
+def test_a_name_that_a_terminal_would_obey_reaches_none(capsys, tmp_path, string):
+    path, receipt = tmp_path / "t.json", tmp_path / "r.json"
+    rows = {EVIL: {"go": EVIL, EVIL: "b"}, "b": {"go": "b", EVIL: EVIL}}
+    path.write_text(json.dumps({"start": EVIL, "accepting": [EVIL], "transitions": rows}))
+    files = ["--receipt", str(receipt), "--plot", str(tmp_path / "p.svg")]
+    code, out, err = run(capsys, "--table", str(path), *string, *files)
+    assert (code, err) == (0, "")
+    assert out.replace("\n", "").isprintable()
+    assert "\N{REPLACEMENT CHARACTER}[2J" in out
+    assert main(["check", str(receipt)]) == 0
+    assert capsys.readouterr().out.rstrip("\n").isprintable()
+    code, out, err = run(capsys, "--table", str(path), "--string", "no")
+    assert (code, out) == (2, "")
+    assert err.rstrip("\n").isprintable()
+
+
 def test_an_automaton_of_one_state_is_described_as_it_is(capsys):
     code, out, _ = run(capsys, "mod-1")
     assert code == 0

@@ -29,6 +29,7 @@ from tests.receipts.truths.neurons import (
     tables,
 )
 from tests.receipts.truths.recurrences import (
+    enclosed,
     exact_holds,
     on_the_circle,
     spectrum_holds,
@@ -38,7 +39,6 @@ from tests.receipts.truths.recurrences import (
 from tests.receipts.truths.scaling import scaling_holds, scaling_receipt
 
 from unrolled.neurons import Inseparable, Separable, TruthTable, network
-from unrolled.recurrences import spectrum
 from unrolled.scaling import LAWS
 
 
@@ -142,7 +142,7 @@ ATTACKS: dict[str, Attack] = {
     "graph.attention": Attack(graph_questions(), graph_receipt, attention_holds),
     "recurrence.exact": Attack(triangular(), on_the_circle, exact_holds),
     "recurrence.spectrum": Attack(
-        square(), lambda W: spectrum(W).receipt().document(), spectrum_holds
+        st.tuples(square(), st.booleans()), lambda q: enclosed(*q), spectrum_holds
     ),
     "automaton.lstm": Attack(automata(), compiled, automaton_holds),
     "beam.map": Attack(

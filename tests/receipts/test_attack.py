@@ -9,6 +9,7 @@ import time
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from tests.receipts.false_claims import FALSE_CLAIMS, UNPROVED, forged
 from tests.receipts.forgeries import ATTACKS, Document, mutate
 
 from unrolled.receipts import check
@@ -88,6 +89,16 @@ def test_no_forged_receipt_is_accepted_unless_it_is_true_all_the_same(kind):
                 assert true(forged), json.dumps(forged)
 
     run()
+
+
+@pytest.mark.parametrize("kind", sorted(FALSE_CLAIMS))
+def test_what_was_made_by_hand_to_claim_too_much_is_false_and_refused(kind):
+    for lie in FALSE_CLAIMS[kind]:
+        name, honest, _ = lie
+        assert accepted(json.dumps(honest)) == honest["claim"], name
+        false = forged(lie)
+        assert not accepted(json.dumps(false)), name
+        assert name in UNPROVED or not true(false), name
 
 
 @pytest.mark.parametrize("kind", sorted(ATTACKS))

@@ -153,16 +153,60 @@ def test_states_that_are_never_reached_need_no_box():
 
 def test_the_sigmoid_is_bounded_from_both_sides():
     from decimal import Context, Decimal
-    from fractions import Fraction
 
     exact = Context(prec=80)
-    for z in (*range(-220, 221, 13), Fraction(1, 3), Fraction(-22, 7), 0):
-        low, high = check.soft_sigmoid((z, z))
-        power = exact.exp(exact.divide(Decimal(-Fraction(z).numerator), Fraction(z).denominator))
-        value = Fraction(exact.divide(1, exact.add(1, power)))
-        assert low < value < high or (low, high) in ((0, high), (low, 1))
+    for z in (*range(-220, 221, 13), 1 / 3, -22 / 7, 2**-40, 0):
+        n = round(z * check.FINE)
+        low, high = (check.sigmoid_bound(n, below) for below in (True, False))
+        power = exact.exp(exact.divide(Decimal(-n), check.FINE))
+        value = exact.multiply(check.ONE, exact.divide(1, exact.add(1, power)))
         assert low <= value <= high
-        assert high - low < Fraction(1, 10**27)
+        assert (low, high) in ((0, high), (low, check.ONE)) or low < high
+        assert high - low <= 32  # of 2^100
+
+
+def test_a_soft_step_contains_what_the_equations_give_and_little_more():
+    """By binary64's own exp, for random sums of the gates and random boxes of C."""
+    rng = np.random.default_rng(0)
+    unit = 2**20
+    cell = check.SoftCell(unit, 3, check.Budget(10**6, 21))
+    for _ in range(300):
+        centre, wide = 8 * rng.normal(size=4), rng.random(5) * rng.choice([0, 0.01, 1])
+        ends = [
+            (int(v * unit**2), int((v + w) * unit**2)) for v, w in zip(centre, wide, strict=False)
+        ]
+        c = int(rng.normal() * unit)
+        start = c, c + int(wide[4] * unit)
+        h, C = cell.step(ends, start)
+        z = np.array([rng.uniform(low, high, 20) for low, high in ends]) / unit**2
+        before = rng.uniform(*start, 20) / unit
+        f, i, o = (1 / (1 + np.exp(-z[k])) for k in (0, 1, 3))
+        new = f * before + i * np.tanh(z[2])
+        for found, values in ((C, new), (h, o * np.tanh(new))):
+            low, high = (values.min() * unit, values.max() * unit)
+            assert found[0] + 3 <= low + 1e-6
+            assert high - 1e-6 <= found[1] - 3
+        if not wide.any():
+            assert h[1] - h[0] < unit / 8  # sums lose 1/64 at most
+
+
+def test_soft_steps_that_are_alike_are_computed_once(monkeypatch):
+    rng = np.random.default_rng(1)
+    letters = [chr(97 + k) for k in range(10)]
+    dfa = DFA.from_table(rng.integers(0, 20, (20, 10)), range(0, 20, 2), letters)
+    answer = compile(dfa, "soft")
+    plain = uninstrumented()
+    taken = count_work(plain, monkeypatch)
+    computed = []
+
+    def cell(self, *sums, whole=plain.SoftCell.cell):
+        computed.append(sums)
+        return whole(self, *sums)
+
+    monkeypatch.setattr(plain.SoftCell, "cell", cell)
+    claim = plain.check_automaton(dfa.given(), answer.answer(), answer.evidence)
+    assert "LSTM of 19 hidden units with soft gates" in claim
+    assert len(set(computed)) == len(computed) < taken[0][0] / 8 / 2  # each step counts as 8
 
 
 def test_a_receipt_of_a_thousand_states_is_within_the_budgets_of_a_file():
@@ -294,16 +338,18 @@ def test_what_would_take_too_long_is_refused_after_work_in_proportion_to_the_fil
 def count_work(plain, monkeypatch):
     """How often a unit is stepped, next to what the budget allows."""
     counted = []
-    budget, cell = plain.Budget.__init__, plain.cell
+    budget = plain.Budget.__init__
 
     def begun(self, *sizes):
         budget(self, *sizes)
         counted.append([0, self.total])
 
-    def stepped(*arguments):
-        counted[-1][0] += 8
-        return cell(*arguments)
-
     monkeypatch.setattr(plain.Budget, "__init__", begun)
-    monkeypatch.setattr(plain, "cell", stepped)
+    for kind in (plain.HardCell, plain.SoftCell):
+
+        def stepped(self, z, C, step=kind.step):
+            counted[-1][0] += 8
+            return step(self, z, C)
+
+        monkeypatch.setattr(kind, "step", stepped)
     return counted

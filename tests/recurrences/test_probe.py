@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from unrolled.errors import BadInput
+from unrolled.recurrences.advice import Cell, for_exploding, for_stack, for_vanishing
 from unrolled.recurrences.probe import UpdateWatch, probe
 from unrolled.recurrences.unroll import Recorder, lyapunov, singular_values
 
@@ -115,6 +116,92 @@ def test_a_deep_stack_without_residuals_is_named():
     assert "vanishes from the last block to the first, by a factor of 0.25 a block" in line
 
 
+class Blocks(nn.Module):
+    """Blocks of one kind, so strong that the gradient explodes from the last to the first."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.read = nn.Linear(4, 4)
+        self.blocks = nn.ModuleList(Block(kind) for _ in range(4))
+
+    def forward(self, x):
+        x = self.read(x)
+        for block in self.blocks:
+            x = block(hidden=x) if self.kind == "by name" else block(x)
+        return x
+
+
+class Block(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.inner = kind, nn.Linear(4, 4)
+        self.inner.weight.data = 9 * torch.eye(4)
+        if kind in ("before", "after", "by name"):
+            self.norm = nn.LayerNorm(4)
+        if kind == "rms":
+            self.norm = RMSNorm()
+
+    def forward(self, hidden):
+        match self.kind:
+            case "none":
+                return torch.tanh(self.inner(hidden))
+            case "gated":
+                return hidden * torch.sigmoid(self.inner(hidden))
+            case "bare":
+                return nn.functional.dropout(self.inner(hidden), 0.1) + hidden
+            case "before" | "by name":
+                middle = hidden + self.inner(self.norm(hidden))
+                return middle + self.inner(self.norm(middle))
+            case _:
+                return self.norm(hidden + self.inner(hidden))
+
+
+class RMSNorm(nn.Module):
+    def forward(self, x):
+        return x * (x.pow(2).mean(-1, keepdim=True) + 1e-6).rsqrt()
+
+
+@pytest.mark.parametrize(
+    ("kind", "skip", "advice"),
+    [
+        ("none", "none", "Residual connections with a norm before each block usually help."),
+        ("gated", "none", "Residual connections with a norm before each block usually help."),
+        ("bare", "bare", "Its blocks have residual connections; a norm before each"),
+        ("before", "before", "connections and norms before them; a smaller learning rate"),
+        ("by name", "before", "connections and norms before them; a smaller learning rate"),
+        ("after", "after", "Its norms stand on the residual path"),
+        ("rms", "after", "Its norms stand on the residual path"),
+    ],
+)
+def test_the_advice_on_depth_names_only_what_the_blocks_have_not(kind, skip, advice):
+    torch.manual_seed(0)
+    found = probe(Blocks(kind), torch.randn(2, 3, 4), loss=lambda m, x: (m(x) ** 3).sum())
+    assert [track.skip for track in found.tracks] == [skip] * 4
+    assert advice in for_stack([track.skip for track in found.tracks])
+    for line in found.advice:
+        assert line.startswith("blocks: ")
+        assert advice in line
+
+
+def test_the_advice_on_time_names_only_what_the_layer_has_not():
+    torch.manual_seed(0)
+    lstm, x = nn.LSTM(2, 6, batch_first=True), torch.randn(2, 60, 2)
+    with torch.no_grad():
+        lstm.bias_ih_l0[6:12], lstm.bias_hh_l0[6:12] = -1.5, -0.5
+    (line,) = probe(lstm, x).advice
+    assert "A forget-gate bias of 1 to 3 (its mean is -2), or an orthogonal start" in line
+    for part in lstm.weight_hh_l0.chunk(4):
+        nn.init.orthogonal_(part.data)
+    (line,) = probe(lstm, x).advice
+    assert line.endswith("A forget-gate bias of 1 to 3 (its mean is -2) usually helps.")
+    assert for_vanishing(Cell("forget", 1.5, False)).startswith("An orthogonal start")
+    assert for_vanishing(Cell("update", 0, True)).startswith("An update-gate bias of 1 to 3")
+    assert for_vanishing(Cell("forget", 1.5, True)).startswith("Shorter sequences")
+    assert for_exploding(Cell("", 0, True)) == "Clipping its norm usually helps."
+    assert "smaller spectral radius" in for_exploding(Cell("", 0, False))
+
+
 def test_a_hugging_face_model_is_probed_by_its_own_loss():
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -124,7 +211,7 @@ def test_a_hugging_face_model_is_probed_by_its_own_loss():
     model.config.loss_type = "ForCausalLM"
     found = probe(model.eval(), {"input_ids": tokens, "labels": tokens})
     assert found.loss == pytest.approx(model(tokens, labels=tokens).loss.item())
-    assert sum(t.name.startswith("transformer.h.") for t in found.tracks) == 3
+    assert [t.skip for t in found.tracks if t.name.startswith("transformer.h.")] == ["before"] * 3
 
 
 def test_the_exponents_of_a_linear_recurrence_are_its_eigenvalues_logarithms():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import flint
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 from tests.receipts.examples import uninstrumented
 
-from unrolled.errors import BadInput, WorkFailed
+from unrolled.errors import BadInput
 from unrolled.receipts import check
 from unrolled.recurrences import spectrum
-from unrolled.recurrences.exact import by_polynomial
+from unrolled.recurrences.chains import by_polynomial
 from unrolled.recurrences.matrix import Matrix
 
 
@@ -130,8 +131,91 @@ def test_clusters_are_found_with_their_multiplicity():
     found = by_polynomial(Matrix.of(np.diag([0.5, 0.5, 0.5, 0.25]) + np.eye(4, k=1)))
     assert np.round(found.eigenvalues.real, 9).tolist() == [0.5, 0.5, 0.5, 0.25]
     assert found.low <= 0.5 <= found.high
-    with pytest.raises(WorkFailed, match="another proof"):
-        found.receipt()
+    assert found.receipt().check()
+
+
+def block(n, value):
+    return value * np.eye(n) + np.eye(n, k=1)
+
+
+DERIVED = {
+    "one block": (block(70, 0.9), 0.9),
+    "a nilpotent one": (np.eye(70, k=1), 0),
+    "two of the same eigenvalue": (np.kron(np.eye(2), block(35, -0.75)), 0.75),
+    "pairs on a circle": (np.kron(block(35, 1.0), 0.5 * np.array([[0.6, -0.8], [0.8, 0.6]])), 0.5),
+    "a complex one": (block(40, 1.25j), 1.25),
+    "small blocks among simple ones": (np.diag(np.arange(70) // 2 / 36) + np.eye(70, k=1), 34 / 36),
+}
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_defective_matrices_beyond_powers_have_receipts_by_polynomials(name):
+    W, rho = DERIVED[name]
+    answer = spectrum(W)
+    assert answer.method == "polynomial"
+    assert len(answer.eigenvalues) == len(W)
+    assert answer.low - 1e-15 <= rho <= answer.high + 1e-15
+    assert answer.high - answer.low <= 1e-12 * rho
+    receipt, plain = answer.receipt(), uninstrumented()
+    assert plain.check(plain.parse(receipt.to_json())) == receipt.claim
+
+
+def test_many_blocks_of_one_eigenvalue_are_spanned_by_many_chains():
+    W = 0.9 * np.eye(12)
+    W[0, 1] = W[4, 5] = W[5, 6] = 1
+    found = by_polynomial(Matrix.of(W))
+    assert len(found.evidence["chains"]) > 1
+    assert found.receipt().check()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda e: e["factors"][0]["polynomial"].__setitem__(0, "1"), "doesn't annihilate"),
+        (lambda e: e["chains"][0]["powers"].__setitem__(1, 2), "doesn't annihilate"),
+        (lambda e: e["chains"][0].update(vector=[0, 0, 1, 0]), "shorter polynomial|annihilate"),
+        (lambda e: e["factors"][0]["roots"].reverse(), None),
+        (lambda e: e["factors"][0]["roots"][0].reverse(), "may lie"),
+        (lambda e: e["factors"][0].update(roots=[["-100000000", "0"]]), "may lie above"),
+        (lambda e: e["factors"].append(e["factors"][0]), "expected 3 entries"),
+        (lambda e: e.update(chains=[]), "expected 1..4"),
+        (lambda e: e["factors"][0]["polynomial"].append("2"), "not monic"),
+        (lambda e: e["factors"][0]["polynomial"].__setitem__(0, "f" * 9999), "too long"),
+        (lambda e: e["factors"][0].update(roots=[["f" * 9999, "0"]]), "far above"),
+    ],
+)
+def test_chains_that_prove_something_else_are_refused(change, reason):
+    W = [[0.5, 1, 0, 0], [0, 0.5, 1, 0], [0, 0, 0.5, 0], [0, 0, 0, 0.25]]
+    document = by_polynomial(Matrix.of(W)).receipt().document()
+    document = json.loads(json.dumps(document))
+    change(document["evidence"])
+    if reason is None:
+        assert check.check(document)
+        return
+    with pytest.raises((check.Refuted, check.Malformed), match=reason):
+        check.check(document)
+
+
+def test_a_polynomial_that_is_not_the_least_cannot_raise_the_radius():
+    """(z - 1/2)(z - 3) annihilates W = [1/2] too; 3 is no eigenvalue."""
+    given, answer = {"W": [[0.5, 0], [0, 0.5]]}, {"radius": [3, 3], "verdict": "exploding"}
+    factors = [
+        {"polynomial": [format(-c, "x"), "1"], "roots": [[format(c, "x"), "0"]]} for c in (1, 6)
+    ]
+    evidence = {"q": 0, "factors": factors, "chains": [{"vector": [1, 0], "powers": [0, 1]}]}
+    with pytest.raises(check.Refuted, match="doesn't annihilate"):
+        check.check_spectrum(given, answer, evidence)
+    evidence["chains"][0]["powers"] = [2, 1]
+    with pytest.raises(check.Malformed, match="product of degree"):
+        check.check_spectrum(given, answer, evidence)
+    evidence["chains"] = [{"vector": v, "powers": [1, 1]} for v in ([1, 0], [0, 1])]
+    with pytest.raises(check.Refuted, match="shorter polynomial"):
+        check.check_spectrum(given, answer, evidence)
+    evidence["chains"] = [{"vector": [1, 0], "powers": [1]}]
+    del evidence["factors"][1]
+    answer = {"radius": [0.5, 0.5], "verdict": "vanishing"}
+    with pytest.raises(check.Refuted, match="don't span"):
+        check.check_spectrum({"W": [[0.5, 0], [0, 3]]}, answer, evidence)
 
 
 def test_complex_eigenvalues_have_the_right_sign():

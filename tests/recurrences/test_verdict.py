@@ -94,6 +94,28 @@ def test_a_jordan_form_in_disguise_is_recognised(blocks, seed):
     assert answer.receipt().check()
 
 
+@pytest.mark.parametrize(
+    ("W", "degree"),
+    [
+        (np.eye(70)[[*range(1, 70), 0]], 0),
+        (np.eye(66) + np.eye(66, k=1), 65),
+    ],
+)
+def test_many_rows_are_decided_on_the_circle_too_and_have_receipts(W, degree):
+    answer = decide(W)
+    assert (answer.verdict, answer.degree) == ("polynomial" if degree else "bounded", degree)
+    assert answer.receipt().check()
+
+
+def test_what_lies_just_off_the_circle_is_told_from_what_lies_on_it():
+    """Reciprocal pairs stand in the same part as roots on the circle: Lehmer's smallest."""
+    assert decide([[1 - 2**-50, 0], [0, 1]]).verdict == "bounded"
+    assert decide([[1 - 2**-50, 0], [0, "1/3"]]).verdict == "vanishing"
+    assert decide([[1 + 2**-50, 0], [0, 1]]).verdict == "exploding"
+    assert decide(np.diag([2, 0.5, 1])).verdict == "exploding"
+    assert decide(companion(LEHMER)).verdict == "exploding"
+
+
 def test_rates_and_half_lives():
     assert verdict([[0.5]]).steps_to_halve_or_double == pytest.approx(1)
     assert verdict([[2, 0], [0, 1]]).steps_to_halve_or_double == pytest.approx(1)

@@ -7,7 +7,7 @@ that the three accept what the automaton accepts (`receipts/check.py`, kind `aut
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -93,17 +93,23 @@ class Compiled:
         ]
         return np.asarray(np.array(known)[states])
 
-    def receipt(self) -> Receipt:
+    def receipt(self, progress: Callable[[int, int], object] | None = None) -> Receipt:
         """The receipt, kind `automaton.lstm`, already checked.
+
+        Args:
+            progress: called with how many transitions of how many have been checked.
 
         Raises:
             check.Refuted: the boxes don't prove it, which is a defect of the construction.
             WorkFailed: the proof takes more work than the checker does for a file of its size.
         """
         try:
-            return Receipt.prove("automaton.lstm", self.dfa.given(), self.answer(), self.evidence)
+            parts = self.dfa.given(), self.answer(), self.evidence
+            return Receipt.prove("automaton.lstm", *parts, progress)
         except check.Malformed as error:
-            raise WorkFailed(f"no checker would read the receipt: {error}") from None
+            raise WorkFailed(
+                f"no checker would read the receipt: {error}; hard gates or fewer letters take less"
+            ) from None
 
     def answer(self) -> dict[str, Any]:
         """The LSTM, the inputs and the readout as a receipt writes them down."""

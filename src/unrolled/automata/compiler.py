@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -57,6 +57,7 @@ def compile(
     gates: Literal["hard", "soft"] = "hard",
     alphabet: Alphabet = "auto",
     sharpness: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Compiled:
     """An LSTM that accepts exactly the automaton's language, on strings of any length.
 
@@ -66,6 +67,7 @@ def compile(
         alphabet: "bit" (two letters as 0 and 1), "one-hot", "auto" (bit if it can be), or a vector
             for each symbol.
         sharpness: what soft gates multiply the weights by; as much as is needed unless given.
+        progress: called with how many states of how many have their units.
 
     Raises:
         BadInput: an encoding that can't be used; a sharpness at which the proof fails (the message
@@ -75,7 +77,7 @@ def compile(
         raise BadInput(f"an automaton of {len(dfa.states):,} states; at most {MAX_STATES:,}")
     encoding = encode(dfa, alphabet)
     small, classes = dfa.minimal()
-    plan = make_plan(small)
+    plan = make_plan(small, progress)
     if gates == "hard":
         if sharpness is not None:
             raise BadInput("hard gates have no sharpness; leave it out or ask for soft gates")
@@ -93,7 +95,7 @@ def compile(
     return answer
 
 
-def make_plan(dfa: DFA) -> Plan:
+def make_plan(dfa: DFA, progress: Callable[[int, int], object] | None = None) -> Plan:
     """The units of a minimal automaton; the state that would need most of them is at rest."""
     sources: dict[str, dict[str, int]] = {state: {} for state in dfa.states}
     for p, row in dfa.transitions.items():
@@ -105,7 +107,11 @@ def make_plan(dfa: DFA) -> Plan:
     def groups(masks: frozenset[int]) -> list[tuple[list[int], list[int]]]:
         return split(masks, size)
 
-    found = {q: groups(frozenset(masks.values())) for q, masks in sources.items()}
+    found = {}
+    for k, (q, masks) in enumerate(sources.items(), 1):
+        found[q] = groups(frozenset(masks.values()))
+        if progress is not None and (k == len(sources) or k % (1 + len(sources) // 100) == 0):
+            progress(k, len(sources))
     # The start if it needs no fewer than others: then h0 = C0 = 0.
     resting = max(dfa.states, key=lambda q: (len(found[q]), q == dfa.start))
     units: list[Unit] = []

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Bool, Int, Integer
 
-from unrolled.errors import BadInput
+from unrolled.errors import BadInput, printable
 
 MAX_BYTES = 256 * 2**20  # of a table
 
@@ -73,7 +73,7 @@ class DFA:
                 extra = next(symbol for symbol in row if symbol not in known)
                 raise BadInput(
                     f"state {state!r} has a transition on {extra!r}, which isn't in the alphabet "
-                    f"{' '.join(self.alphabet)}"
+                    f"{letters_of(self)}"
                 )
             for symbol, target in row.items():
                 if target not in self.transitions:
@@ -235,7 +235,7 @@ class DFA:
         at = found.index(-1)
         bad = string[at]
         raise BadInput(
-            f"symbol {at + 1} of the string is {bad!r}; the alphabet is {' '.join(self.alphabet)}"
+            f"symbol {at + 1} of the string is {bad!r}; the alphabet is {letters_of(self)}"
         )
 
     def accepts(self, string: str | Sequence[str]) -> bool:
@@ -278,6 +278,11 @@ class DFA:
         accepting = frozenset(state for state in moves if state in self.accepting)
         small = DFA(self.alphabet, moves, self.start, accepting)
         return small, {self.states[p]: name[classes[k]] for k, p in enumerate(reached)}
+
+
+def letters_of(dfa: DFA) -> str:
+    """The alphabet as a terminal may see it."""
+    return printable(" ".join(dfa.alphabet))
 
 
 def is_text(name: str) -> bool:

@@ -17,7 +17,7 @@ from matplotlib.patches import FancyArrowPatch
 
 from unrolled.automata.compiled import Compiled
 from unrolled.automata.dfa import DFA
-from unrolled.errors import BadInput
+from unrolled.errors import BadInput, printable
 from unrolled.pictures import picture, save
 
 MAX_STATES, MAX_UNITS, MAX_TIME = 24, 12, 60
@@ -72,7 +72,7 @@ def graph(axes: Any, dfa: DFA) -> None:
         for symbol in dfa.alphabet:
             targets.setdefault(moves[symbol], []).append(symbol)
         for q, symbols in targets.items():
-            arrow(axes, at[p], at[q], ", ".join(symbols), size)
+            arrow(axes, at[p], at[q], label(", ".join(symbols)), size)
     for state, place in at.items():
         accepts = state in dfa.accepting
         for radius in (size, 0.8 * size) if accepts else (size,):
@@ -85,7 +85,7 @@ def graph(axes: Any, dfa: DFA) -> None:
                     zorder=3,
                 )
             )
-        axes.text(*place, state, ha="center", va="center", zorder=4, fontsize=10)
+        axes.text(*place, label(state), ha="center", va="center", zorder=4, fontsize=10)
     x, y = at[dfa.start]
     axes.annotate(
         "",
@@ -97,7 +97,12 @@ def graph(axes: Any, dfa: DFA) -> None:
     axes.axis("off")
 
 
-def arrow(axes: Any, start: np.ndarray, end: np.ndarray, label: str, size: float) -> None:
+def label(name: str) -> str:
+    """A name as a picture may hold it: no control characters, and no mathematics between $."""
+    return printable(name).replace("$", r"\$")
+
+
+def arrow(axes: Any, start: np.ndarray, end: np.ndarray, symbols: str, size: float) -> None:
     """A bent arrow from circle to circle, or a loop away from the middle, and its symbols."""
     if (start == end).all():
         out = start / np.linalg.norm(start) if start.any() else np.array([0.0, 1.0])
@@ -120,7 +125,7 @@ def arrow(axes: Any, start: np.ndarray, end: np.ndarray, label: str, size: float
             zorder=2,
         )
     )
-    axes.text(*text, label, ha="center", va="center", fontsize=9, color="#333333")
+    axes.text(*text, symbols, ha="center", va="center", fontsize=9, color="#333333")
 
 
 def heat(axes: Any, answer: Compiled, string: str | Sequence[str]) -> None:
@@ -139,7 +144,7 @@ def heat(axes: Any, answer: Compiled, string: str | Sequence[str]) -> None:
         for name in steps._fields
     ]
     axes.set_yticks(range(len(names)), names)
-    axes.set_xticks(range(len(string)), list(string))
+    axes.set_xticks(range(len(string)), [label(symbol) for symbol in string])
     for u in range(1, units):
         axes.axhline(6 * u - 0.5, color="black", linewidth=1)
     axes.tick_params(length=0)

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from unrolled.automata.dfa import DFA
+from unrolled.automata.dfa import DFA, letters_of
 from unrolled.errors import BadInput
 
 Alphabet = Literal["auto", "bit", "one-hot"] | Mapping[str, Sequence[float]]
@@ -61,7 +61,7 @@ def encode(dfa: DFA, alphabet: Alphabet) -> Encoding:
 def own(dfa: DFA, vectors: Mapping[str, Sequence[float]]) -> Encoding:
     """The user's own vectors, solved for the letters in exact fractions."""
     if set(vectors) != set(dfa.alphabet):
-        raise BadInput(f"give a vector for each symbol, {' '.join(dfa.alphabet)}, and no other")
+        raise BadInput(f"give a vector for each symbol, {letters_of(dfa)}, and no other")
     rows = [[float(v) for v in vectors[a]] for a in dfa.alphabet]
     width = len(rows[0])
     if not width or any(len(row) != width for row in rows) or not np.isfinite(rows).all():

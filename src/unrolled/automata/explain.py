@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from unrolled.automata.compiled import Compiled
+from unrolled.automata.dfa import letters_of
 from unrolled.automata.lstm import GATES, Matrix
+from unrolled.errors import printable
 
 WRITTEN_OUT = 4  # units up to which weights are printed
 SHOWN = 4  # units whose gates are printed in a table; of more, those that are on
@@ -19,8 +21,8 @@ def explain(answer: Compiled) -> str:
     size = lstm.hidden_size
     lines = [
         f"Automaton: {len(dfa.states)} state{'' if len(dfa.states) == 1 else 's'} "
-        f"over {' '.join(dfa.alphabet)}, "
-        f"start {dfa.start}, accepting {listed(sorted(dfa.accepting)) or 'nothing'}.",
+        f"over {letters_of(dfa)}, start {printable(dfa.start)}, "
+        f"accepting {listed(sorted(dfa.accepting)) or 'nothing'}.",
         f"LSTM: {size} hidden unit{'' if size == 1 else 's'}, {lstm.gates} gates "
         f"({answer.construction}).",
     ]
@@ -35,7 +37,9 @@ def explain(answer: Compiled) -> str:
             W: Matrix = getattr(lstm, f"W_{gate}")
             b = getattr(lstm, f"b_{gate}")
             lines.append(f"    W_{gate} = {rows(W.dense)}   b_{gate} = {row(b)}")
-        codes = [f"{a} = {row(x)}" for a, x in zip(dfa.alphabet, answer.inputs, strict=True)]
+        codes = [
+            f"{printable(a)} = {row(x)}" for a, x in zip(dfa.alphabet, answer.inputs, strict=True)
+        ]
         lines += ["", f"    x of {', '.join(codes)};  h_0 = {row(lstm.h0)}, C_0 = {row(lstm.C0)}"]
         lines.append(f"    accepts where {row(answer.readout)} . h + {answer.readout_bias:g} >= 0")
     return "\n".join(lines)
@@ -43,7 +47,8 @@ def explain(answer: Compiled) -> str:
 
 def listed(names: Sequence[str]) -> str:
     """Some names, and how many there are if they are many."""
-    return ", ".join(names) if len(names) <= 8 else f"{', '.join(names[:6])}, ... ({len(names)})"
+    shown = [printable(name) for name in names[:8]]
+    return ", ".join(shown) if len(names) <= 8 else f"{', '.join(shown[:6])}, ... ({len(names)})"
 
 
 def row(values: np.ndarray) -> str:
@@ -88,7 +93,8 @@ def table(answer: Compiled, string: str | Sequence[str]) -> str:
         cells = [" ".join(shown(value) for value in part[t, on].tolist()) for part in steps]
         names = [] if few else [" ".join(str(u) for u in on.tolist()) or "-"]
         verdict = "accept" if accepted[t] else "reject"
-        lines.append([str(t + 1), symbol, *names, *cells, state, verdict])
+        row_of = [printable(symbol), *names, *cells, printable(state), verdict]
+        lines.append([str(t + 1), *row_of])
     widths = [max(len(line[k]) for line in lines) for k in range(len(header))]
     aligned = (
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import permutations
 from typing import Any
 
@@ -58,13 +58,13 @@ class Bits:
         return np.asarray(codes >> (self.units - 1 - unit) & 1)
 
 
-def fewest(dfa: DFA, seed: int = 0, progress: Callable[[str], object] = str) -> Compiled:
+def fewest(dfa: DFA, seed: int = 0, progress: Callable[..., object] = lambda *_: None) -> Compiled:
     """An LSTM with hard gates and as few units as the search finds, about log2 |states|.
 
     Args:
         dfa: the automaton; it is minimised first.
         seed: of the search by exchanges.
-        progress: called with what is being tried.
+        progress: called with what is being tried, and how many exchanges of how many were.
 
     Returns:
         What was found, with its boxes; the interval construction where no code was found that is
@@ -86,10 +86,12 @@ def fewest(dfa: DFA, seed: int = 0, progress: Callable[[str], object] = str) -> 
             f"{MAX_INPUTS} bits of code and letter together; leave out --fewest"
         )
     for units in range(start, min(plain.lstm.hidden_size, start + 3, MAX_INPUTS + 1 - width)):
-        progress(f"codes of {units} bits for {states} states")
+        what = f"codes of {units} bits for {states} states"
+        progress(what)
         problem = Bits(small.table, small.final, letters, width, units)
         whole = units <= TRIED_WHOLE and width == 1
-        codes = try_all(problem) if whole else exchange(problem, random.Random(seed))
+        told = partial(progress, what)
+        codes = try_all(problem) if whole else exchange(problem, random.Random(seed), told)
         if codes is not None:
             return build(dfa, small, classes, problem, codes, encoding.inputs)
     return plain
@@ -149,7 +151,9 @@ def try_all(problem: Bits) -> Int[np.ndarray, " states"] | None:
     return None
 
 
-def exchange(problem: Bits, rng: random.Random) -> Int[np.ndarray, " states"] | None:
+def exchange(
+    problem: Bits, rng: random.Random, progress: Callable[[int, int], object]
+) -> Int[np.ndarray, " states"] | None:
     """A code found by exchanging the codes of two states, from numbers in breadth-first order."""
     size, states = 1 << problem.units, len(problem.table)
     places = list(range(size))
@@ -160,7 +164,8 @@ def exchange(problem: Bits, rng: random.Random) -> Int[np.ndarray, " states"] | 
         return failed + (readout_neuron(problem, codes) is None)
 
     best = cost(places)
-    for _ in range(EXCHANGES):
+    for k in range(EXCHANGES):
+        progress(k, EXCHANGES)
         if not best:
             return np.array(places[:states])
         a, b = rng.randrange(states), rng.randrange(size)

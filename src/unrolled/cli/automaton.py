@@ -60,11 +60,11 @@ class Automaton(Command):
             tell("reading the automaton")
             dfa = self.automaton()
             symbols = self.symbols(dfa)
-            tell(f"compiling {len(dfa.states):,} states")
             answer = self.answer(dfa, tell)
             lines = "" if symbols is None else table(answer, symbols)
-            tell(f"proving {len(dfa.states) * len(dfa.alphabet):,} transitions")
-            receipt = answer.receipt()
+            what = f"proving {len(dfa.states) * len(dfa.alphabet):,} transitions"
+            tell(what)
+            receipt = answer.receipt(lambda done, total: tell(what, done, total))
         if self.plot is not None:
             from unrolled.automata.draw import draw  # matplotlib is slow to import
 
@@ -88,7 +88,7 @@ class Automaton(Command):
                 print(f"\n{what} written to {path}")
         return 0
 
-    def answer(self, dfa: DFA, tell: Callable[[str], object]) -> Compiled:
+    def answer(self, dfa: DFA, tell: Callable[..., object]) -> Compiled:
         """What was asked for, compiled."""
         if self.fewest:
             from unrolled.automata.fewest import fewest
@@ -98,7 +98,13 @@ class Automaton(Command):
             return fewest(dfa, progress=tell)
         if self.which == "parity" and self.sharpness is None:
             return parity(self.gates)
-        return compile(dfa, self.gates, sharpness=self.sharpness)
+        what = f"compiling {len(dfa.states):,} states"
+        return compile(
+            dfa,
+            self.gates,
+            sharpness=self.sharpness,
+            progress=lambda done, total: tell(what, done, total),
+        )
 
     def automaton(self) -> DFA:
         """The automaton asked for, in one of the three ways."""

@@ -45,18 +45,27 @@ def note(line: str) -> None:
 
 
 @contextlib.contextmanager
-def working() -> Iterator[Callable[[str], object]]:
+def working() -> Iterator[Callable[..., None]]:
     """A moving line on standard error, where that is a terminal: what is being done, how long.
 
-    What it yields is called with what is begun.
+    What it yields is called with what is begun, and where that is known, how much of how much of it
+    is done.
     """
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}{task.fields[part]}"),
+        TimeElapsedColumn(),
+    )
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task("")
-        yield lambda words: bar.update(task, description=words)
+        task = bar.add_task("", part="")
+
+        def tell(words: str, done: int = 0, total: int = 0) -> None:
+            bar.update(task, description=words, part=f" {done / total:4.0%}" if total else "")
+
+        yield tell
 
 
 @contextlib.contextmanager

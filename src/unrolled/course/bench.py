@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from unrolled.course import reference
 from unrolled.course.reference import Sizes, Weights
-from unrolled.course.session import Died, Limits, Process, Refused, Server, printable
+from unrolled.course.session import Died, Limits, Process, Refused, Server
+from unrolled.errors import printable
 
 Array = NDArray[Any]
 TOLERANCE = 2e-4

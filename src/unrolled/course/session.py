@@ -25,7 +25,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from unrolled.course import frames, isolation, set_folder
-from unrolled.errors import WorkFailed
+from unrolled.errors import WorkFailed, printable
 
 Arrays = list[NDArray[Any]]
 
@@ -46,11 +46,6 @@ class Died(Exception):
 
 class Refused(Exception):
     """The student's code raised; the message is what."""
-
-
-def printable(text: str) -> str:
-    """The text without characters that a terminal would obey, or no file could hold."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def environment(*folders: Path) -> dict[str, str]:

@@ -31,8 +31,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 Number = TypeVar("Number", int, Fraction)
-Exact = int | Fraction
-Interval = tuple[Exact, Exact]
+Interval = tuple[int, int]
 
 VERSION = 1
 KEYS = {"receipt", "kind", "claim", "given", "answer", "evidence"}
@@ -53,14 +52,16 @@ MAX_FRACTION_DIGITS = 60  # above and below the line
 MAX_EVALUATIONS = 2**23  # rows times neurons of a network
 LEAST_WORK = 2**23  # sums and comparisons of small numbers that any LSTM may cost to check,
 WORK_PER_VALUE = 96  # and what more for each value in its receipt
-EXPONENTIALS = 64  # what the eight of a soft unit's step cost, in such sums
+NEW_CELL = 64  # what a soft unit's C' costs that hasn't been computed before, in such sums
+KNOWN_CELLS = 2**16  # that are kept
 MAX_FEATURES = 64  # of a node, of a head, and nodes and heads
 MAX_EDGES = 64 * 64
 MAX_PRODUCTS = 2**18  # of decimals, in message passing
 MAX_SIZE = 512  # rows of a recurrence's matrix; complex ones count twice
 MAX_WORK = 3 * 10**12  # products of bits, for powers of a matrix: a second and a half for 10^12
 SMALL_WORK, WORK_PER_ENTRY = 5 * 10**11, 10**9  # what any matrix may cost, and more for each entry
-MAX_EXACT_BITS = 60_000  # of a number, times the rows, in an exact proof
+PRIME = 2**61 - 1  # any would do
+MAX_EXACT_BITS = 60_000  # of a number, times the rows, where powers of a matrix are exact
 LARGER = 32  # times the bytes and the values, where the caller asks for it
 
 MAX_TOKENS = 2**24  # a vocabulary
@@ -622,10 +623,10 @@ class Cells(NamedTuple):
     symbols' x, and the units that read unit j, with their weights, `readers[j][unit][gate]`.
     """
 
-    biases: list[list[Exact]]
-    from_x: list[list[tuple[int, int, Exact]]]
-    codes: list[list[Exact]]
-    readers: list[dict[int, list[Exact]]]
+    biases: list[list[int]]
+    from_x: list[list[tuple[int, int, int]]]
+    codes: list[list[int]]
+    readers: list[dict[int, list[int]]]
 
 
 class Box(NamedTuple):
@@ -640,19 +641,21 @@ class Budget:
 
     def __init__(self, values: int, bits: int) -> None:
         self.total = self.left = LEAST_WORK + WORK_PER_VALUE * values
-        self.price = 1 if bits <= 1 else 6 + bits // 64
+        self.price = 1 + bits // 64
+
+    def allow(self, sums: int, more: int = 0) -> None:
+        """Raise if so many sums, and other work, would be too much."""
+        if sums * self.price + more > self.left:
+            raise Malformed(f"more than {self.total:,} operations to check for a file of its size")
 
     def spend(self, sums: int, more: int = 0) -> None:
         """Count some sums before they are done, and other work; raises when it is too much."""
+        self.allow(sums, more)
         self.left -= sums * self.price + more
-        if self.left < 0:
-            raise Malformed(f"more than {self.total:,} operations to check for a file of its size")
 
 
 def survey(*parts: Any) -> tuple[int, int]:
-    """How many values there are, and the bits of a common denominator of all numbers: no sum or
-    product of a few has more than a few times as many.
-    """
+    """How many values there are, and a common denominator of all numbers."""
     count, twos, common, waiting = 0, 1, 1, list(parts)
     while waiting:
         value = waiting.pop()
@@ -667,10 +670,12 @@ def survey(*parts: Any) -> tuple[int, int]:
             common = math.lcm(common, int(match[2]) or 1)
             if common > 10**MAX_FRACTION_DIGITS:
                 raise Malformed("the fractions have no common denominator of at most 60 digits")
-    return count, (twos * common).bit_length()
+    return count, math.lcm(twos, common)
 
 
-def check_automaton(given: Any, answer: Any, evidence: Any) -> str:
+def check_automaton(
+    given: Any, answer: Any, evidence: Any, tell: Callable[[int, int], object] | None = None
+) -> str:
     """The LSTM accepts the strings that the automaton accepts, by induction over their length.
 
     The evidence gives states of the automaton boxes: intervals in which each h and each C lies. One
@@ -684,6 +689,8 @@ def check_automaton(given: Any, answer: Any, evidence: Any) -> str:
 
     Most units are in the rest before and after. What such a unit does while all of h is in the rest
     is computed once a symbol; only units that read an h outside it, or whose C is, do otherwise.
+
+    `tell` is called with how many steps of how many have been seen.
     """
     dfa = automaton(given)
     names = {f"W_{g}" for g in GATES} | {f"b_{g}" for g in GATES}
@@ -692,17 +699,18 @@ def check_automaton(given: Any, answer: Any, evidence: Any) -> str:
         raise Malformed(f'answer.gates: expected "hard" or "soft", got {describe(answer["gates"])}')
     hard = answer["gates"] == "hard"
     keys(evidence, "evidence", {"rest", "boxes"} if hard else {"rest", "boxes", "margin"})
-    margin = 0 if hard else exact(evidence["margin"], "evidence.margin")
+    values, unit = survey(answer, evidence)
+    margin = 0 if hard else exact(evidence["margin"], "evidence.margin", unit)
     if margin < 0:
         raise Malformed("evidence.margin: below 0")
-    values, bits = survey(answer, evidence)
-    budget = Budget(values + len(dfa.moves) * (1 + len(dfa.symbols)), bits)
+    budget = Budget(values + len(dfa.moves) * (1 + len(dfa.symbols)), unit.bit_length())
     hidden = len(answer["h0"]) if type(answer["h0"]) is list else 0
-    cells = lstm_cells(answer, dfa.symbols, hidden)
-    rest, boxes = read_boxes(evidence, dfa, hidden)
-    check_start(answer, boxes.get(dfa.start, []), rest, hidden, budget)
-    check_readout(answer["readout"], dfa, boxes, rest, hidden, margin)
-    check_steps(dfa, cells, boxes, rest, hard, margin, budget)
+    cells = lstm_cells(answer, dfa.symbols, hidden, unit)
+    rest, boxes = read_boxes(evidence, dfa, hidden, unit)
+    check_start(answer, boxes.get(dfa.start, []), rest, hidden, unit, budget)
+    check_readout(answer["readout"], dfa, boxes, rest, hidden, unit, margin)
+    step = HardCell(unit) if hard else SoftCell(unit, margin, budget)
+    check_steps(dfa, cells, boxes, rest, step, budget, tell)
     units, states = counted(hidden, "hidden unit"), counted(len(dfa.moves), "state")
     claim = f"This LSTM of {units} with {answer['gates']} gates accepts exactly those strings, of "
     claim += f"any length, that this automaton of {states} accepts"
@@ -710,7 +718,7 @@ def check_automaton(given: Any, answer: Any, evidence: Any) -> str:
         claim += (
             ", in real arithmetic and in any that computes each C, h and readout from the h and C "
         )
-        claim += f"before it with an error of at most {margin}"
+        claim += f"before it with an error of at most {Fraction(margin, unit)}"
     return claim + "."
 
 
@@ -745,44 +753,46 @@ def distinct(value: Any, path: str) -> list[str]:
     return value
 
 
-def exact(value: Any, path: str) -> Exact:
-    """An integer, a fraction as text, or a JSON number for the binary64 it is: not beyond 2^62, and
-    not finer than 60 digits above and below the line can tell.
+def exact(value: Any, path: str, unit: int) -> int:
+    """An integer, a fraction as text, or a JSON number for the binary64 it is, in units of 1/unit:
+    not beyond 2^62, and not finer than 60 digits above and below the line can tell.
     """
-    if type(value) is int or type(value) is float:
-        result = value if type(value) is int else Fraction(value)
+    if type(value) is int:
+        if -MAX_WEIGHT <= value <= MAX_WEIGHT:
+            return value * unit
     else:
-        result = fraction(value, path)
-    if not -MAX_WEIGHT <= result <= MAX_WEIGHT or result.denominator > 10**MAX_FRACTION_DIGITS:
-        raise Malformed(at(path, f"too large or too fine a number: {describe(value)}"))
-    return int(result) if result.denominator == 1 else result
+        result = Fraction(value) if type(value) is float else fraction(value, path)
+        if abs(result) <= MAX_WEIGHT and result.denominator <= 10**MAX_FRACTION_DIGITS:
+            return result.numerator * (unit // result.denominator)
+    raise Malformed(at(path, f"too large or too fine a number: {describe(value)}"))
 
 
-def exacts(value: Any, path: str, length: int) -> list[Exact]:
+def exacts(value: Any, path: str, length: int, unit: int) -> list[int]:
     """A list of `length` exact numbers."""
     if type(value) is not list or len(value) != length:
         raise Malformed(at(path, f"expected a list of {length} numbers"))
-    return [exact(item, path) for item in value]
+    return [exact(item, path, unit) for item in value]
 
 
-def interval(low: Any, high: Any, path: str) -> Interval:
+def interval(low: Any, high: Any, path: str, unit: int) -> Interval:
     """Two exact numbers, the smaller first."""
-    result = exact(low, path), exact(high, path)
+    result = exact(low, path, unit), exact(high, path, unit)
     if result[0] > result[1]:
         raise Malformed(at(path, "the low end lies above the high end"))
     return result
 
 
-def lstm_cells(answer: Any, symbols: list[str], hidden: int) -> Cells:
-    """The weights by columns, those on h apart from those on x."""
+def lstm_cells(answer: Any, symbols: list[str], hidden: int, unit: int) -> Cells:
+    """The weights by columns, those on h apart from those on x; biases in units of 1/unit^2."""
     keys(answer["input_codes"], "answer.input_codes", set(symbols))
     first: Any = next(iter(answer["input_codes"].values()), [])
     size = len(first) if type(first) is list else 0
-    codes = [exacts(answer["input_codes"][a], "answer.input_codes", size) for a in symbols]
+    codes = [exacts(answer["input_codes"][a], "answer.input_codes", size, unit) for a in symbols]
     cells = Cells([], [], codes, [{} for _ in range(hidden)])
     for gate, name in enumerate(GATES):
-        cells.biases.append(exacts(answer[f"b_{name}"], f"answer.b_{name}", hidden))
-        entries = sparse(answer[f"W_{name}"], f"answer.W_{name}", hidden, hidden + size)
+        biases = exacts(answer[f"b_{name}"], f"answer.b_{name}", hidden, unit)
+        cells.biases.append([bias * unit for bias in biases])
+        entries = sparse(answer[f"W_{name}"], f"answer.W_{name}", hidden, hidden + size, unit)
         cells.from_x.append([(q, j - hidden, w) for q, j, w in entries if j >= hidden])
         for row, column, weight in entries:
             if column < hidden:
@@ -790,10 +800,9 @@ def lstm_cells(answer: Any, symbols: list[str], hidden: int) -> Cells:
     return cells
 
 
-def symbol_sums(cells: Cells, symbol: int, budget: Budget) -> list[list[Exact]]:
+def symbol_sums(cells: Cells, symbol: int) -> list[list[int]]:
     """What a symbol and the bias put into each gate of each unit."""
     code = cells.codes[symbol]
-    budget.spend(4 * len(cells.readers) + sum(len(entries) for entries in cells.from_x))
     sums = [list(bias) for bias in cells.biases]
     for total, entries in zip(sums, cells.from_x, strict=True):
         for unit, j, weight in entries:
@@ -801,7 +810,7 @@ def symbol_sums(cells: Cells, symbol: int, budget: Budget) -> list[list[Exact]]:
     return sums
 
 
-def sparse(value: Any, path: str, rows: int, columns: int) -> list[tuple[int, int, Exact]]:
+def sparse(value: Any, path: str, rows: int, columns: int, unit: int) -> list[tuple[int, int, int]]:
     """The entries (row, column, number) of a matrix; no place twice, 0 where there is none."""
     keys(value, path, {"shape", "entries"})
     if integers(value["shape"], f"{path}.shape", 2, MAX_WEIGHT) != [rows, columns]:
@@ -814,20 +823,22 @@ def sparse(value: Any, path: str, rows: int, columns: int) -> list[tuple[int, in
             raise Malformed(at(f"{path}.entries", "expected lists of [row, column, value]"))
         row = integer(entry[0], f"{path}.entries", 0, rows - 1)
         column = integer(entry[1], f"{path}.entries", 0, columns - 1)
-        result.append((row, column, exact(entry[2], f"{path}.entries")))
+        result.append((row, column, exact(entry[2], f"{path}.entries", unit)))
         seen.add(row * columns + column)
     if len(seen) < len(result):
         raise Malformed(at(f"{path}.entries", "a place appears more than once"))
     return result
 
 
-def read_boxes(evidence: Any, dfa: Automaton, hidden: int) -> tuple[Box, dict[str, list[Box]]]:
+def read_boxes(
+    evidence: Any, dfa: Automaton, hidden: int, unit: int
+) -> tuple[Box, dict[str, list[Box]]]:
     """The rest's intervals, as those of a unit -1, and the boxes of the states that have any."""
     keys(evidence["rest"], "evidence.rest", {"h", "C"})
     ends = [evidence["rest"][part] for part in "hC"]
     if not all(type(pair) is list and len(pair) == 2 for pair in ends):
         raise Malformed("evidence.rest: expected [low, high] for h and for C")
-    rest = Box(*({-1: interval(pair[0], pair[1], "evidence.rest")} for pair in ends))
+    rest = Box(*({-1: interval(pair[0], pair[1], "evidence.rest", unit)} for pair in ends))
     if type(evidence["boxes"]) is not dict:
         raise Malformed("evidence.boxes: expected an object")
     boxes = {}
@@ -837,11 +848,11 @@ def read_boxes(evidence: Any, dfa: Automaton, hidden: int) -> tuple[Box, dict[st
         if type(found) is not list:
             raise Malformed("evidence.boxes: expected a list of boxes for a state")
         path = f"evidence.boxes.{state}"
-        boxes[state] = [read_box(item, path, hidden) for item in found]
+        boxes[state] = [read_box(item, path, hidden, unit) for item in found]
     return rest, boxes
 
 
-def read_box(value: Any, path: str, hidden: int) -> Box:
+def read_box(value: Any, path: str, hidden: int, unit: int) -> Box:
     """One box: for h and for C a list of [unit, low, high]."""
     keys(value, path, {"h", "C"})
     parts = []
@@ -852,19 +863,20 @@ def read_box(value: Any, path: str, hidden: int) -> Box:
         for entry in value[part]:
             if type(entry) is not list or len(entry) != 3:
                 raise Malformed(at(path, "expected lists of [unit, low, high]"))
-            units[integer(entry[0], path, 0, hidden - 1)] = interval(entry[1], entry[2], path)
+            place = integer(entry[0], path, 0, hidden - 1)
+            units[place] = interval(entry[1], entry[2], path, unit)
         if len(units) < len(value[part]):
             raise Malformed(at(path, "a unit appears more than once"))
         parts.append(units)
     return Box(*parts)
 
 
-def inside(inner: Interval, outer: Interval, margin: Exact) -> bool:
-    """Whether all of `inner`, widened by the margin, lies in `outer`."""
-    return outer[0] <= inner[0] - margin and inner[1] + margin <= outer[1]
+def inside(inner: Interval, outer: Interval) -> bool:
+    """Whether all of `inner` lies in `outer`."""
+    return outer[0] <= inner[0] and inner[1] <= outer[1]
 
 
-def times(weight: Exact, factor: Interval) -> Interval:
+def times(weight: int, factor: Interval) -> Interval:
     """A number times an interval."""
     low, high = weight * factor[0], weight * factor[1]
     return (low, high) if weight >= 0 else (high, low)
@@ -878,21 +890,23 @@ def product(x: Interval, y: Interval) -> Interval:
     return min(corners), max(corners)
 
 
-def replaced(total: Interval, weight: Exact, old: Interval, new: Interval) -> Interval:
+def replaced(total: Interval, weight: int, old: Interval, new: Interval) -> Interval:
     """A sum one of whose terms is weight times `old`, with `new` in its place."""
     (a, b), (c, d) = times(weight, old), times(weight, new)
     return total[0] - a + c, total[1] - b + d
 
 
-def check_start(answer: Any, boxes: list[Box], rest: Box, hidden: int, budget: Budget) -> None:
+def check_start(
+    answer: Any, boxes: list[Box], rest: Box, hidden: int, unit: int, budget: Budget
+) -> None:
     """h0 and C0 lie in one of the boxes of the start."""
-    h = exacts(answer["h0"], "answer.h0", hidden)
-    C = exacts(answer["C0"], "answer.C0", hidden)
+    h = exacts(answer["h0"], "answer.h0", hidden, unit)
+    C = exacts(answer["C0"], "answer.C0", hidden, unit)
     budget.spend(hidden * len(boxes))
     for box in boxes:
         if all(
-            inside((h[q], h[q]), box.h.get(q, rest.h[-1]), 0)
-            and inside((C[q], C[q]), box.C.get(q, rest.C[-1]), 0)
+            inside((h[q], h[q]), box.h.get(q, rest.h[-1]))
+            and inside((C[q], C[q]), box.C.get(q, rest.C[-1]))
             for q in range(hidden)
         ):
             return
@@ -905,12 +919,14 @@ def check_readout(
     boxes: dict[str, list[Box]],
     rest: Box,
     hidden: int,
-    margin: Exact,
+    unit: int,
+    margin: int,
 ) -> None:
     """The readout is at least 0 on boxes of accepting states and below 0 on the others."""
     keys(readout, "answer.readout", {"weights", "bias"})
-    weights = exacts(readout["weights"], "answer.readout.weights", hidden)
-    bias = exact(readout["bias"], "answer.readout.bias")
+    weights = exacts(readout["weights"], "answer.readout.weights", hidden, unit)
+    bias = exact(readout["bias"], "answer.readout.bias", unit) * unit
+    margin *= unit
     ends = [times(weight, rest.h[-1]) for weight in weights]
     common = bias + sum(end[0] for end in ends), bias + sum(end[1] for end in ends)
     for state, found in boxes.items():
@@ -923,50 +939,77 @@ def check_readout(
                 raise Refuted(f"state {shorten(state)}: the readout doesn't {word} all of a box")
 
 
+def reading(cells: Cells, box: Box) -> set[int]:
+    """The units whose step isn't that of a unit at rest because of the box."""
+    return set().union(box.C, *(cells.readers[j] for j in box.h))
+
+
+def affordable_steps(
+    cells: Cells, boxes: dict[str, list[Box]], symbols: int, budget: Budget
+) -> None:
+    """Refuse before the first step what the steps will need at least."""
+    size = len(cells.readers)
+    sums = 12 * size + sum(len(entries) for entries in cells.from_x)
+    more = 0
+    for box in (box for found in boxes.values() for box in found):
+        around = 1 + len(box.C) + sum(1 + len(cells.readers[j]) for j in box.h)
+        budget.spend(around)
+        more += around
+        sums += (8 + 4 * len(box.h)) * len(reading(cells, box))
+    budget.allow(symbols * sums, symbols * more)
+
+
 def check_steps(
     dfa: Automaton,
     cells: Cells,
     boxes: dict[str, list[Box]],
     rest: Box,
-    hard: bool,
-    margin: Exact,
+    cell: HardCell | SoftCell,
     budget: Budget,
+    tell: Callable[[int, int], object] | None,
 ) -> None:
     """Each symbol leads from each box of a state into one box of the next state."""
     idle = Box({}, {})
-    squashes = (hard_sigmoid, hard_tanh) if hard else (soft_sigmoid, soft_tanh)
-    extra = 0 if hard else EXPONENTIALS
-    sums = resting_sums(cells, rest)
+    at_rest = resting_sums(cells, rest)
+    affordable_steps(cells, boxes, len(dfa.symbols), budget)
+    done, total = 0, len(dfa.symbols) * len(boxes)
     for k, symbol in enumerate(dfa.symbols):
-        inputs = symbol_sums(cells, k, budget)
+        budget.spend(12 * len(at_rest) + sum(len(entries) for entries in cells.from_x))
+        inputs = symbol_sums(cells, k)
+        sums = [
+            [(low + x[q], high + x[q]) for (low, high), x in zip(ends, inputs, strict=True)]
+            for q, ends in enumerate(at_rest)
+        ]
 
-        def step(q: int, box: Box, inputs: list[list[Exact]] = inputs) -> tuple[Interval, Interval]:
-            z = [(low + x[q], high + x[q]) for (low, high), x in zip(sums[q], inputs, strict=True)]
+        def step(q: int, box: Box, sums: list[list[Interval]] = sums) -> tuple[Interval, Interval]:
+            z = sums[q]
             for j, there in box.h.items():
                 weights = cells.readers[j].get(q)
                 if weights is not None:
-                    z = [replaced(s, w, rest.h[-1], there) for s, w in zip(z, weights, strict=True)]
-            return cell(z, box.C.get(q, rest.C[-1]), *squashes)
+                    z = [
+                        replaced(s, w, rest.h[-1], there) if w else s
+                        for s, w in zip(z, weights, strict=True)
+                    ]
+            return cell.step(z, box.C.get(q, rest.C[-1]))
 
-        budget.spend(8 * len(cells.readers), extra * len(cells.readers))
-        resting = [step(q, idle) for q in range(len(cells.readers))]
+        resting = [step(q, idle) for q in range(len(at_rest))]
         waking = {
             q
             for q, (h, C) in enumerate(resting)
-            if not (inside(h, rest.h[-1], margin) and inside(C, rest.C[-1], margin))
+            if not (inside(h, rest.h[-1]) and inside(C, rest.C[-1]))
         }
         for state, found in boxes.items():
             target = dfa.moves[state][symbol]
             for box in found:
                 budget.spend(1 + len(box.C) + sum(1 + len(cells.readers[j]) for j in box.h))
-                units = waking.union(box.C, *(cells.readers[j] for j in box.h))
-                budget.spend((8 + 4 * len(box.h)) * len(units), extra * len(units))
+                units = reading(cells, box) | waking
+                budget.spend((8 + 4 * len(box.h)) * len(units))
                 image = {q: step(q, box) for q in units}
                 for goal in boxes.get(target, []):
                     budget.spend(1 + len(image) + len(goal.h) + len(goal.C))
                     if all(
-                        inside(h, goal.h.get(q, rest.h[-1]), margin)
-                        and inside(C, goal.C.get(q, rest.C[-1]), margin)
+                        inside(h, goal.h.get(q, rest.h[-1]))
+                        and inside(C, goal.C.get(q, rest.C[-1]))
                         for q in image.keys() | goal.h.keys() | goal.C.keys()
                         for h, C in (image.get(q) or resting[q],)
                     ):
@@ -976,6 +1019,9 @@ def check_steps(
                         f"state {shorten(state)}, symbol {shorten(symbol)}: the step doesn't lead "
                         f"into a box of state {shorten(target)}"
                     )
+            done += 1
+            if tell is not None and (done == total or done % (1 + total // 100) == 0):
+                tell(done, total)
 
 
 def resting_sums(cells: Cells, rest: Box) -> list[list[Interval]]:
@@ -993,57 +1039,96 @@ def resting_sums(cells: Cells, rest: Box) -> list[list[Interval]]:
     return sums
 
 
-def cell(
-    z: list[Interval],
-    C: Interval,
-    sigmoid: Callable[[Interval], Interval],
-    tanh: Callable[[Interval], Interval],
-) -> tuple[Interval, Interval]:
-    """The unit's h' and C', from what its four gates sum up to and its C."""
-    f, i, c, o = sigmoid(z[0]), sigmoid(z[1]), tanh(z[2]), sigmoid(z[3])
-    kept, new = product(f, C), product(i, c)
-    C = kept[0] + new[0], kept[1] + new[1]
-    return product(o, tanh(C)), C
+class HardCell:
+    """A step of a unit with hard gates, exactly: only the signs of its sums matter."""
+
+    def __init__(self, unit: int) -> None:
+        self.unit = unit
+
+    def step(self, z: list[Interval], C: Interval) -> tuple[Interval, Interval]:
+        """The unit's h' and C', from what its four gates sum up to and its C."""
+        f, i, o = ((int(low > 0), int(high > 0)) for low, high in (z[0], z[1], z[3]))
+        kept, new = product(f, C), product(i, self.sign(z[2]))
+        C = kept[0] + new[0] * self.unit, kept[1] + new[1] * self.unit
+        return times(self.unit, product(o, self.sign(C))), C
+
+    @staticmethod
+    def sign(z: Interval) -> Interval:
+        """0 at 0; it grows with z, so the ends of the interval give the ends."""
+        return (z[0] > 0) - (z[0] < 0), (z[1] > 0) - (z[1] < 0)
 
 
-def hard_sigmoid(z: Interval) -> Interval:
-    """1 above 0, else 0: it grows with z, so the ends of the interval give the ends."""
-    return int(z[0] > 0), int(z[1] > 0)
+class SoftCell:
+    """A step of a unit with soft gates, all of it widened by the margin and rounded outward.
+
+    The gates' sums are rounded outward to whole multiples of 1/64 first. Saturated gates lose next
+    to nothing by that, and few different C' are left: each is computed once.
+    """
+
+    def __init__(self, unit: int, margin: int, budget: Budget) -> None:
+        self.unit, self.margin, self.budget = unit, margin, budget
+        self.known: dict[tuple[int, ...], tuple[Interval, Interval]] = {}
+
+    def step(self, z: list[Interval], C: Interval) -> tuple[Interval, Interval]:
+        """The unit's h' and C', from what its four gates sum up to and its C."""
+        square = self.unit * self.unit
+        f, i, c, o = [(low * COARSE // square, -(-high * COARSE // square)) for low, high in z]
+        key = (*f, *i, *c, *C)
+        found = self.known.get(key)
+        if found is None:
+            self.budget.spend(0, NEW_CELL)
+            if len(self.known) == KNOWN_CELLS:
+                self.known.clear()
+            found = self.known[key] = self.cell(f, i, c, C)
+        new, tanh = found
+        h = product(coarse_sigmoid(o), tanh)
+        return self.widened((h[0] * self.unit, h[1] * self.unit), ONE * ONE), new
+
+    def cell(self, f: Interval, i: Interval, c: Interval, C: Interval) -> tuple[Interval, Interval]:
+        """C', widened, and tanh(C') in parts of ONE, from sums in units of 1/64."""
+        ends = coarse_sigmoid((2 * c[0], 2 * c[1]))
+        tanh = 2 * ends[0] - ONE, 2 * ends[1] - ONE  # tanh(z) = 2 sigmoid(2 z) - 1
+        kept, new = product(coarse_sigmoid(f), C), product(coarse_sigmoid(i), tanh)
+        low, high = (a * ONE + b * self.unit for a, b in zip(kept, new, strict=True))
+        below, scale = ONE * ONE * self.unit, 2 * FINE
+        tanh = (
+            2 * sigmoid_bound(low * scale // below, True) - ONE,
+            2 * sigmoid_bound(-(-high * scale // below), False) - ONE,
+        )
+        return self.widened((low, high), ONE * ONE), tanh
+
+    def widened(self, x: Interval, below: int) -> Interval:
+        """An interval in units of 1/(unit below) in those of 1/unit, and the margin around it."""
+        return x[0] // below - self.margin, -(-x[1] // below) + self.margin
 
 
-def hard_tanh(z: Interval) -> Interval:
-    """The sign, 0 at 0."""
-    return (z[0] > 0) - (z[0] < 0), (z[1] > 0) - (z[1] < 0)
-
-
-def soft_sigmoid(z: Interval) -> Interval:
-    """1 / (1 + exp(-z)): it grows with z."""
-    return sigmoid_bound(z[0], below=True), sigmoid_bound(z[1], below=False)
-
-
-def soft_tanh(z: Interval) -> Interval:
-    """tanh(z) = 2 sigmoid(2 z) - 1."""
-    low, high = soft_sigmoid((2 * z[0], 2 * z[1]))
-    return 2 * low - 1, 2 * high - 1
-
-
-DOWN = decimal.Context(prec=30, rounding=decimal.ROUND_FLOOR)
-UP = decimal.Context(prec=30, rounding=decimal.ROUND_CEILING)
+COARSE, FINE = 2**6, 2**64  # sums of gates, and 2 C', are rounded to whole parts of these
+ONE = 2**100  # what a sigmoid is counted in parts of
+DOWN = decimal.Context(prec=32, rounding=decimal.ROUND_FLOOR)
+UP = decimal.Context(prec=32, rounding=decimal.ROUND_CEILING)
 
 
 @lru_cache(maxsize=2**16)
-def sigmoid_bound(z: Exact, below: bool) -> Exact:
-    """A number at most sigmoid(z), or at least; `decimal` rounds exp to the nearest (IBM's general
-    decimal arithmetic), so the next number beyond bounds it. Beyond 200 the end of (0, 1) will do.
+def coarse_sigmoid(z: Interval) -> Interval:
+    """All of 2^100 sigmoid(z), for an interval in units of 1/64: it grows with z."""
+    step = FINE // COARSE
+    return sigmoid_bound(z[0] * step, True), sigmoid_bound(z[1] * step, False)
+
+
+def sigmoid_bound(z: int, below: bool) -> int:
+    """A whole number at most 2^100 sigmoid(z / 2^64), or at least; `decimal` rounds exp to the
+    nearest (IBM's general decimal arithmetic), so the next number beyond bounds it. Beyond 200 the
+    end of (0, 1) will do.
     """
-    if not -200 <= z <= 200 and (z < 0) == below:
-        return 0 if below else 1
-    if not -200 <= z <= 200:
-        z = 200 if z > 0 else -200
+    most = 200 * FINE
+    if not -most <= z <= most and (z < 0) == below:
+        return 0 if below else ONE
+    z = max(-most, min(z, most))
     out, against = (DOWN, UP) if below else (UP, DOWN)
-    power = against.exp(against.divide(-z.numerator, z.denominator))
+    power = against.exp(against.divide(-z, FINE))
     power = UP.next_plus(power) if below else DOWN.next_minus(power)
-    return Fraction(out.divide(1, against.add(1, power)))
+    above, under = out.divide(1, against.add(1, power)).as_integer_ratio()
+    return above * ONE // under if below else -(-above * ONE // under)
 
 
 # --- attention on graphs -------------------------------------------------------------------------
@@ -1904,13 +1989,10 @@ def centres(value: Any, size: int, q: int) -> list[tuple[int, int, bool]]:
     return result
 
 
-def check_discs(
-    W: list[list[tuple[int, int]]], evidence: Any, low: Fraction, high: Fraction
-) -> None:
+def check_radius(found: list[Disc], q: int, low: Fraction, high: Fraction) -> None:
     """Every disc reaches at most `high`; some union of discs, met by no other, has all of its at
     `low` or farther out. The union is grown from the disc that stands farthest out.
     """
-    found, q = discs(W, evidence)
     unit = Fraction(2) ** q
     top, bottom = math.floor(high * unit), math.ceil(low * unit)
     for a, b, radius in found:
@@ -1929,6 +2011,165 @@ def check_discs(
             meets = (a - disc.a) ** 2 + (b - disc.b) ** 2 <= (radius + disc.radius) ** 2
             (growing if meets else apart).append(disc)
         left = apart
+
+
+def hex_number(value: Any, path: str) -> int:
+    """A whole number of any length in hexadecimal digits."""
+    if type(value) is not str or not re.fullmatch("-?[0-9a-f]+", value):
+        raise Malformed(at(path, f"expected hexadecimal digits, got {describe(value)}"))
+    return int(value, 16)
+
+
+def root_discs(f: list[int], roots: Any, q: int, most: int, path: str) -> list[Disc]:
+    """Discs around z_1, ..., z_d that hold all roots of f, monic of degree d; a union of discs that
+    meets no other has as many as it is made of.
+
+    |z - z_i| <= d |f(z_i)| / prod over j != i of |z_i - z_j| (Smith 1970). For f = g + h with g the
+    product of all z - z_j and h the polynomial of lower degree that is f at each z_j: h / g is the
+    sum of f(z_i) / g'(z_i) / (z - z_i), by Lagrange, below 1 in size outside the discs; so f, and
+    every g + s h with s from 0 to 1, has no root there. In units of 2^-q all is exact.
+    """
+    points = []
+    for k, pair in enumerate(sized(roots, path, len(f) - 1, len(f) - 1)):
+        ends = sized(pair, f"{path}[{k}]", 2, 2)
+        points.append(tuple(hex_number(part, f"{path}[{k}]") for part in ends))
+        if max(map(abs, points[-1])) >> most:
+            raise Refuted(f"{path}[{k}]: far above every entry of W")
+    if len(set(points)) < len(points):
+        raise Malformed(at(path, "a root stands twice"))
+    result = []
+    for a, b in points:
+        real, imaginary = 0, 0
+        for k, c in enumerate(reversed(f)):
+            real, imaginary = real * a - imaginary * b + (c << q * k), real * b + imaginary * a
+        apart = 1
+        for x, y in points:
+            apart *= (a - x) ** 2 + (b - y) ** 2 or 1
+        size = (len(f) - 1) ** 2 * (real * real + imaginary * imaginary)
+        result.append(Disc(a, b, math.isqrt(size // apart) + 1 if size else 0))
+    return result
+
+
+def rank(rows: list[list[int]]) -> int:
+    """The rank of a matrix modulo a prime: over the rationals it is at least as large."""
+    left, found = rows, 0
+    while left:
+        pivot = left.pop()
+        at = next((k for k, x in enumerate(pivot) if x), None)
+        if at is None:
+            continue
+        found += 1
+        inverse = pow(pivot[at], -1, PRIME)
+        left = [
+            [(x - factor * y) % PRIME for x, y in zip(row, pivot, strict=True)] if row[at] else row
+            for row in left
+            for factor in (row[at] * inverse % PRIME,)
+        ]
+    return found
+
+
+class Factor(NamedTuple):
+    """A monic polynomial of whole numbers, its roots as the file has them, and the highest power in
+    which it stands in the least polynomial of a vector.
+    """
+
+    f: list[int]
+    roots: Any
+    power: int
+
+
+class Chained(NamedTuple):
+    """The eigenvalues of V = below W: the roots of the factors, below 2^length in size."""
+
+    factors: list[Factor]
+    below: int
+    length: int
+    q: int
+
+    def discs(self, factor: Factor, path: str) -> list[Disc]:
+        """Around a factor's roots."""
+        return root_discs(factor.f, factor.roots, self.q, self.length + self.q, path)
+
+
+def chained(W: list[list[tuple[int, int]]], evidence: Any) -> Chained:
+    """The eigenvalues of V are the roots of the factors. Where all of these are different, the size
+    of a root's largest Jordan block is its factor's highest power.
+
+    V is W times the common denominator of its entries. A chain is a vector v and a product p of
+    factors with p(V) v = 0 while v, V v, ..., of as many vectors as p has degrees, are independent.
+    So p is the least polynomial that annihilates v, and divides V's minimal polynomial: each root
+    is an eigenvalue. All chains together span the space; the least common multiple of all p
+    annihilates it, and is the minimal polynomial. Vectors that are independent modulo a prime are
+    independent.
+    """
+    keys(evidence, "evidence", {"chains", "factors", "q"})
+    q, n = integer(evidence["q"], "evidence.q", 0, 4096), len(W)
+    V, below = common_denominator(W)
+    length = bits(V) + n.bit_length() + 1  # of an eigenvalue, and a bit
+    factors: list[list[int]] = []
+    work = 0
+    for k, value in enumerate(sized(evidence["factors"], "evidence.factors", 1, n)):
+        path = f"evidence.factors[{k}]"
+        keys(value, path, {"polynomial", "roots"})
+        f = [hex_number(c, path) for c in sized(value["polynomial"], path, 2, n + 1)]
+        if f[-1] != 1 or bits([f]) > (len(f) - 1) * length:
+            raise Malformed(at(path, "not monic, or too long for eigenvalues of W"))
+        work += 2 * len(f) ** 3 * (length + q) ** 2
+        if not affordable(work, n):
+            raise Malformed(at(path, "more than the budget of degree and digits"))
+        factors.append(f)
+    spanned: list[list[int]] = []
+    most, work = [0] * len(factors), 0
+    for k, chain in enumerate(sized(evidence["chains"], "evidence.chains", 1, n)):
+        path = f"evidence.chains[{k}]"
+        keys(chain, path, {"powers", "vector"})
+        powers = integers(chain["powers"], f"{path}.powers", len(factors), n)
+        vector = integers(chain["vector"], f"{path}.vector", n, 2**31)
+        degree = sum(max(0, e) * (len(f) - 1) for e, f in zip(powers, factors, strict=True))
+        if min(powers) < 0 or not 1 <= degree <= n:
+            raise Malformed(at(f"{path}.powers", f"expected a product of degree 1..{n}"))
+        work += n**2 * degree * (max(length, 64) * max(length * degree // 2, 64) + 2**16)
+        if not affordable(work, n):
+            raise Malformed("evidence.chains: more than the budget of rows and digits")
+        most = list(map(max, most, powers))
+        p = [1]
+        for f, e in zip(factors, powers, strict=True):
+            for _ in range(e):
+                p = polynomial_product(p, f)
+        rows = follow(V, vector, p, path)
+        if rank(list(rows)) < degree:
+            raise Refuted(f"{path}: a shorter polynomial may annihilate the vector")
+        spanned += rows
+    if not all(most):
+        raise Malformed("evidence.factors: one is in no chain")
+    if rank(spanned) < n:
+        raise Refuted("evidence.chains: they don't span the space")
+    parts = zip(factors, evidence["factors"], most, strict=True)
+    return Chained([Factor(f, value["roots"], e) for f, value, e in parts], below, length, q)
+
+
+def check_chains(
+    W: list[list[tuple[int, int]]], evidence: Any, low: Fraction, high: Fraction
+) -> None:
+    """The roots of all factors (`chained`) lie in discs (`root_discs`), and these in the ring."""
+    found = chained(W, evidence)
+    discs = []
+    for k, factor in enumerate(found.factors):
+        discs += found.discs(factor, f"evidence.factors[{k}].roots")
+    check_radius(discs, found.q, low * found.below, high * found.below)
+
+
+def follow(V: list[list[int]], vector: list[int], p: list[int], path: str) -> list[list[int]]:
+    """v, V v, V^2 v, ... modulo a prime, as many as p has degrees; p(V) v is 0."""
+    rows, total = [], [0] * len(V)
+    for k, c in enumerate(p):
+        total = [x + c * y for x, y in zip(total, vector, strict=True)]
+        if k < len(p) - 1:
+            rows.append([x % PRIME for x in vector])
+            vector = [sum(map(int.__mul__, row, vector)) for row in V]
+    if any(total):
+        raise Refuted(f"{path}: the polynomial doesn't annihilate the vector")
+    return rows
 
 
 class Power(NamedTuple):
@@ -2026,7 +2267,8 @@ def spectrum_claim(size: int, radius: Sequence[float], verdict: str) -> str:
 
 
 def check_spectrum(given: Any, answer: Any, evidence: Any) -> str:
-    """The largest |eigenvalue| of W lies in the interval: by discs (`discs`) or a power (`powers`).
+    """The largest |eigenvalue| of W lies in the interval: by discs around approximate eigenvalues
+    (`discs`), around the roots of polynomials (`check_chains`), or by a power (`powers`).
 
     Below 1, W^t tends to 0. Above 1, h_t grows without bound unless h_0 lies in the proper subspace
     spanned by the generalised eigenvectors of W^T with |lambda| <= 1.
@@ -2039,17 +2281,13 @@ def check_spectrum(given: Any, answer: Any, evidence: Any) -> str:
     verdict = "vanishing" if high < 1 else "exploding" if low > 1 else "undecided"
     if answer["verdict"] != verdict:
         raise Refuted(f"answer.verdict: the interval says {verdict}")
-    (check_powers if "squarings" in evidence else check_discs)(W, evidence, low, high)
+    if "squarings" in evidence:
+        check_powers(W, evidence, low, high)
+    elif "chains" in evidence:
+        check_chains(W, evidence, low, high)
+    else:
+        check_radius(*discs(W, evidence), low, high)
     return spectrum_claim(size, answer["radius"], verdict)
-
-
-def polynomial(value: Any, path: str, degree: int) -> list[int]:
-    """Whole coefficients, the constant first, the leading one not 0."""
-    if type(value) is not list or not 1 <= len(value) <= degree + 1:
-        raise Malformed(at(path, f"expected 1..{degree + 1} coefficients"))
-    if any(type(c) is not int for c in value) or not value[-1]:
-        raise Malformed(at(path, "expected whole numbers, the last one not 0"))
-    return value
 
 
 def polynomial_product(p: list[int], q: list[int]) -> list[int]:
@@ -2076,31 +2314,13 @@ def roots_inside(p: list[int]) -> bool:
     return True
 
 
-def evaluate(p: list[int], V: list[list[int]], below: int) -> list[list[int]]:
-    """below^n p(V / below) for a polynomial of degree n, by Horner's rule.
-
-    V and its polynomials commute; the short entries are on the left, where `multiply` takes them
-    one by one.
-    """
-    size = range(len(V))
-    result = [[p[-1] * (i == j) for j in size] for i in size]
-    scale = 1
-    for coefficient in reversed(p[:-1]):
-        scale *= below
-        result = multiply(V, result)
-        for i in size:
-            result[i][i] += coefficient * scale
-    return result
-
-
 def check_exact(given: Any, answer: Any, evidence: Any) -> str:
     """The spectral radius is 1, and the largest Jordan block on the unit circle has size J.
 
-    Evidence: A with all roots inside the circle; C_1, …, C_J whose product P has simple roots, all
-    on the circle, and C_J not constant. A C_1 C_2^2 … C_J^J annihilates W: eigenvalues are roots of
-    it, and a block of one on the circle has size at most J. The same with one C_J less does not
-    annihilate W, while it differs from that in the multiplicities of C_J's roots alone, J - 1 in
-    place of J: one of these has a block of size J. So ||W^t|| grows like t^(J-1).
+    The eigenvalues are the roots of factors (`chained`). Where a factor has "roots", these are
+    approximate, and discs around its own lie inside the circle. The product P of all the others,
+    its roots divided by V's denominator, has simple roots, all on the circle. So no two of them
+    have a root in common, and J is the highest power of one of them: ||W^t|| grows like t^(J-1).
 
     P is checked by Cohn's theorem: its coefficients read the same in reverse up to sign, and P' has
     its roots inside. For then n P = z P' +- (P')*, and |(P')*| < |z P'| outside the circle, so P
@@ -2108,36 +2328,30 @@ def check_exact(given: Any, answer: Any, evidence: Any) -> str:
     """
     size, W = matrix(given)
     keys(answer, "answer", {"degree", "verdict"})
-    keys(evidence, "evidence", {"circle", "inside"})
-    circle, degree = evidence["circle"], len(W)
-    if type(circle) is not list or not 1 <= len(circle) <= degree:
-        raise Malformed(f"evidence.circle: expected a list of 1..{degree} polynomials")
-    A = polynomial(evidence["inside"], "evidence.inside", degree)
-    C = [polynomial(c, f"evidence.circle[{j}]", degree) for j, c in enumerate(circle)]
-    if len(A) - 1 + sum((j + 1) * (len(c) - 1) for j, c in enumerate(C)) > degree:
-        raise Malformed(f"evidence: the product's degree is above {degree}")
-    if len(C[-1]) == 1:
-        raise Refuted("evidence.circle: the last polynomial has no root")
-    V, below = common_denominator(W, max(bits([p]) for p in (A, *C)))
-    P = [1]
-    for c in C:
-        P = polynomial_product(P, c)
-    if not roots_inside(A):
-        raise Refuted("evidence.inside: not all roots lie inside the unit circle")
-    if P[::-1] not in (P, [-c for c in P]) or not roots_inside(
-        [k * c for k, c in enumerate(P)][1:]
-    ):
-        raise Refuted("evidence.circle: the roots aren't simple, or not on the unit circle")
-    M = evaluate(A, V, below)
-    for j, c in enumerate(C):
-        for _ in range(j + 1 - (j + 1 == len(C))):
-            M = multiply(M, evaluate(c, V, below))
-    if not any(map(any, M)):
-        raise Refuted("evidence.circle: the last polynomial isn't needed as often")
-    if any(map(any, multiply(M, evaluate(C[-1], V, below)))):
-        raise Refuted("evidence: the product doesn't annihilate W")
-    growth = len(C) - 1
-    if integer(answer["degree"], "answer.degree", 0, degree) != growth:
+    found = chained(W, evidence)
+    edge = found.below << found.q
+    P, block = [1], 0
+    for k, factor in enumerate(found.factors):
+        if factor.roots is None:
+            scaled = [c * found.below**j for j, c in enumerate(factor.f)]
+            common = math.gcd(*scaled)
+            P, block = (
+                polynomial_product(P, [c // common for c in scaled]),
+                max(block, factor.power),
+            )
+            continue
+        for a, b, radius in found.discs(factor, f"evidence.factors[{k}].roots"):
+            if radius >= edge or a * a + b * b >= (edge - radius) ** 2:
+                raise Refuted(f"evidence.factors[{k}]: a root may lie outside the unit circle")
+    if len(P) == 1:
+        raise Refuted("evidence.factors: none is said to have its roots on the circle")
+    if not affordable(len(P) ** 4 * bits([P]) ** 2, len(W)):
+        raise Malformed("evidence.factors: more than the budget of degree and digits")
+    slope = [k * c for k, c in enumerate(P)][1:]
+    if P[::-1] not in (P, [-c for c in P]) or not roots_inside(slope):
+        raise Refuted("evidence.factors: roots aren't simple, or not on the unit circle")
+    growth = block - 1
+    if integer(answer["degree"], "answer.degree", 0, len(W)) != growth:
         raise Refuted(f"answer.degree: what is proved is {growth}")
     if answer["verdict"] != ("polynomial" if growth else "bounded"):
         raise Refuted(f"answer.verdict: doesn't go with the degree {growth}")
@@ -2145,10 +2359,8 @@ def check_exact(given: Any, answer: Any, evidence: Any) -> str:
     return f"The spectral radius of this {size} x {size} matrix is exactly 1, and ||W^t|| {what}."
 
 
-def common_denominator(
-    W: list[list[tuple[int, int]]], coefficient: int
-) -> tuple[list[list[int]], int]:
-    """V and d with W = V / d; refused where the polynomial of W would be too long."""
+def common_denominator(W: list[list[tuple[int, int]]]) -> tuple[list[list[int]], int]:
+    """V and d with W = V / d; refused where powers of V would be too long."""
     below, limit = 1, MAX_EXACT_BITS // len(W)
     for row in W:
         for _, d in row:
@@ -2156,10 +2368,8 @@ def common_denominator(
             if below.bit_length() > limit:
                 raise Malformed("given.W: the common denominator is too long")
     V = [[n * (below // d) for n, d in row] for row in W]
-    length = max(bits(V), below.bit_length())
-    work = len(W) ** 5 * length**2 * 3 // 5
-    if length > limit or coefficient > limit or not affordable(work, len(W)):
-        raise Malformed("the numbers are too long for a matrix of this size")
+    if bits(V) > limit:
+        raise Malformed("given.W: the numbers are too long for a matrix of this size")
     return V, below
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,15 +49,19 @@ class Receipt:
         given: Mapping[str, Any],
         answer: Mapping[str, Any],
         evidence: Mapping[str, Any],
+        progress: Callable[[int, int], object] | None = None,
     ) -> Receipt:
         """The receipt of a claim that holds: the checker finds what is proved and words the claim.
+
+        `progress`, for kinds whose check takes it, is called with how much of how much is done.
 
         Raises:
             check.Malformed, check.Refuted: the evidence doesn't prove the answer. Whoever makes
                 receipts has a defect then; these are not errors of the user.
         """
         receipt = object.__new__(cls)
-        claim = check.CHECKS[kind](given, answer, evidence)
+        told = () if progress is None else (progress,)
+        claim = check.CHECKS[kind](given, answer, evidence, *told)
         # No need to vet again: the checker accepts nothing but plain JSON of its kind's form.
         receipt.__dict__.update(
             kind=kind, claim=claim, given=given, answer=answer, evidence=evidence

@@ -88,15 +88,14 @@ def growth(axes: Any, answer: Verdict, h0: npt.ArrayLike | None, steps: int) -> 
     ]
     finite = np.flatnonzero(np.isfinite(logs))
     # The long run of all h_0, or of this one.
-    rate, degree = (answer.rate, answer.degree) if h0 is None else (rate_of(matrix, h0), 0)
-    if rate and len(finite):
+    rate, degree = (answer.rate, answer.growth_degree) if h0 is None else (rate_of(matrix, h0), 0)
+    if rate and len(finite) and finite[-1]:
         last = finite[-1]
-        line = shown[last] + (t - last) * math.log10(rate)
-        label = rf"$\rho^t,\ \rho={rate:.4g}$"
-        if degree and last:
-            label = rf"$t^{{{degree}}}$"
-            with np.errstate(divide="ignore"):
-                line = shown[last] + degree * np.log10(t / last)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            steps_back = degree * np.log10(t / last) if degree else 0.0
+        line = shown[last] + (t - last) * math.log10(rate) + steps_back
+        words = [f"t^{{{degree}}}"] * (degree > 0) + [r"\rho^t"] * (rate != 1 or not degree)
+        label = f"${''.join(words)}$" + ("" if rate == 1 else rf"$,\ \rho={rate:.4g}$")
         curves.append(
             (line, {"color": OUTSIDE, "linestyle": "--", "linewidth": 1.2, "label": label})
         )

@@ -1,29 +1,35 @@
-"""What happens exactly on the circle, rho(W) = 1, and where are clustered eigenvalues?
+"""What happens exactly on the circle, rho(W) = 1?
 
-For rational W (every matrix of floats is one) by the minimal polynomial over the rationals. A root
-on the unit circle has its conjugate 1/z for a root too, so its irreducible factor reads the same in
-reverse, up to sign; all of such a factor's roots lie on the circle, or one lies outside (Cohn 1922
-decides it: receipts/check.py, `check_exact`). A factor's multiplicity in the minimal polynomial is
-the size of the largest Jordan block. Nothing is rounded. FLINT factors and isolates roots.
+For rational W (every matrix of floats is one) by the minimal polynomial of V = W times its common
+denominator, in factors (chains.py). A root on the circle has its conjugate 1/z for a root too, so
+what a factor has in common with its own reverse holds all its roots on the circle; these are all of
+that part's roots, or one lies outside (Cohn 1922 decides it: receipts/check.py, `check_exact`). A
+factor's highest power is the size of the largest Jordan block. Nothing is rounded.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import flint
-import numpy as np
 
 from unrolled.errors import WorkFailed
 from unrolled.receipts import Receipt, check
+from unrolled.recurrences.chains import (
+    MAX_ROWS,
+    Factors,
+    complex_roots,
+    documents,
+    enclosed,
+    found_chains,
+    powers_of,
+    whole,
+)
 from unrolled.recurrences.matrix import Matrix
-from unrolled.recurrences.spectrum import Spectrum
 
-MAX_ROWS = 64  # the minimal polynomial of doubles taken exactly: seconds
-MAX_POLYNOMIAL_ROWS = 200
+PRECISIONS = (64, 256, 1024, 4096)  # bits, until no root's ball meets the circle
+Place = Literal["inside", "circle", "outside"]
 
 
 @dataclass(frozen=True)
@@ -36,11 +42,9 @@ class Exact:
 
     matrix: Matrix
     verdict: Literal["vanishing", "bounded", "polynomial", "exploding"]
-    degree: int
-    inside: list[int]
-    """Product of the minimal polynomial's factors with all roots inside the circle."""
-    circle: list[list[int]]
-    """C_1, C_2, …: products of the factors on the circle, by multiplicity."""
+    degree: int = 0
+    evidence: dict[str, Any] = field(default_factory=dict, repr=False)
+    """The factors and chains of the receipt, where the radius is 1."""
 
     def receipt(self) -> Receipt:
         """The receipt `recurrence.exact`, for a radius of exactly 1.
@@ -51,29 +55,21 @@ class Exact:
         if self.verdict not in ("bounded", "polynomial"):
             raise WorkFailed("the spectral radius isn't 1: its receipt is recurrence.spectrum")
         answer = {"verdict": self.verdict, "degree": self.degree}
-        evidence = {"inside": self.inside, "circle": self.circle}
         try:
             given = {"W": self.matrix.given}
-            return Receipt.prove("recurrence.exact", given, answer, evidence)
+            return Receipt.prove("recurrence.exact", given, answer, self.evidence)
         except check.Malformed as error:
             raise WorkFailed(f"too large for a receipt: {error}") from None
-
-
-def rational(matrix: Matrix) -> flint.fmpq_mat:
-    """W, or its real form, over the rationals."""
-    rows = matrix.fractions()
-    entries = [flint.fmpq(x.numerator, x.denominator) for row in rows for x in row]
-    return flint.fmpq_mat(len(rows), len(rows), entries)
 
 
 def decide(W: object) -> Exact:
     """The exact verdict.
 
     Args:
-        W: (n, n) of at most 64 rows, complex ones counting twice.
+        W: (n, n) of at most 200 rows, complex ones counting twice.
 
     Raises:
-        WorkFailed: W is too large.
+        WorkFailed: W is too large, or its numbers are too long.
 
     >>> answer = decide([[1, 1], [0, 1]])
     >>> answer.verdict, answer.degree
@@ -82,76 +78,68 @@ def decide(W: object) -> Exact:
     matrix = Matrix.of(W)
     if matrix.size * (1 + matrix.is_complex) > MAX_ROWS:
         raise WorkFailed(f"the exact decision is for at most {MAX_ROWS} rows, got {matrix.size}")
-    minimal = primitive(rational(matrix).minpoly())
-    inside, circle = flint.fmpz_poly([1]), [flint.fmpz_poly([1])]
-    for factor, power in minimal.factor()[1]:
-        place = where(factor)
-        if place == "outside":
-            return Exact(matrix, "exploding", 0, [], [])
-        if place == "inside":
-            inside *= factor**power
-            continue
-        circle += [flint.fmpz_poly([1])] * (power - len(circle))
-        circle[power - 1] *= factor
-    degree = len(circle) - 1
-    if degree == 0 and circle[0].degree() == 0:
-        return Exact(matrix, "vanishing", 0, coefficients(inside), [])
-    verdict: Literal["bounded", "polynomial"] = "polynomial" if degree else "bounded"
-    return Exact(matrix, verdict, degree, coefficients(inside), [coefficients(c) for c in circle])
+    V, below = whole(matrix)
+    factors, chains = found_chains(V, lambda f: on_and_off(f, below))
+    places = [place(f, below) for f, _ in factors]
+    if "outside" in places:
+        return Exact(matrix, "exploding")
+    if "circle" not in places:
+        return Exact(matrix, "vanishing")
+    inner: Factors = [f for f, at in zip(factors, places, strict=True) if at == "inside"]
+    length = check.bits(V) + len(V).bit_length() + 1
+
+    def all_inside(discs: list[check.Disc], q: int) -> bool:
+        edge = below << q
+        return all(d.radius < edge and d.a**2 + d.b**2 < (edge - d.radius) ** 2 for d in discs)
+
+    q, discs = enclosed(inner, length, all_inside)
+    left = iter(discs)
+    around = [next(left) if at == "inside" else None for at in places]
+    block = max(
+        power for power, at in zip(powers_of(chains), places, strict=True) if at == "circle"
+    )
+    evidence = {"chains": chains, "factors": documents(factors, around), "q": q}
+    return Exact(matrix, "polynomial" if block > 1 else "bounded", block - 1, evidence)
 
 
-def primitive(polynomial: flint.fmpq_poly) -> flint.fmpz_poly:
-    """The multiple with whole coefficients that have no common factor."""
-    numerator = polynomial.numer()
-    return numerator // numerator.content() if numerator.content() > 1 else numerator
-
-
-def coefficients(polynomial: flint.fmpz_poly) -> list[int]:
-    """As Python's numbers, the constant first."""
-    return [int(c) for c in polynomial.coeffs()]
-
-
-def where(factor: flint.fmpz_poly) -> Literal["inside", "circle", "outside"]:
-    """Where an irreducible factor's roots lie; "outside" if one does."""
-    p = coefficients(factor)
-    if check.roots_inside(p):
-        return "inside"
-    if p[::-1] not in (p, [-c for c in p]):
-        return "outside"  # none is on the circle, and not all are inside
-    return "circle" if check.roots_inside([k * c for k, c in enumerate(p)][1:]) else "outside"
-
-
-def by_polynomial(matrix: Matrix) -> Spectrum:
-    """Eigenvalues as certified roots of the characteristic polynomial, clusters and all.
-
-    Raises:
-        WorkFailed: more than 200 rows, complex ones counting twice.
+def on_and_off(f: flint.fmpz_poly, below: int) -> list[flint.fmpz_poly]:
+    """The part of a monic f that has its roots of modulus `below`, and maybe pairs r, below^2 / r
+    that lie on either side of it; and the rest.
     """
-    if matrix.size * (1 + matrix.is_complex) > MAX_POLYNOMIAL_ROWS:
-        raise WorkFailed(
-            "the eigenvectors are too near to dependent for a bound, and the exact way is for at "
-            f"most {MAX_POLYNOMIAL_ROWS} rows: rescale W, or perturb it by 1e-8"
-        )
-    # FLINT's stubs say `acb` for what is a list of (acb, multiplicity).
-    roots: Any = primitive(rational(matrix).charpoly()).complex_roots()
-    values, radii, low, high = [], [], 0.0, 0.0
-    for root, times in roots:
-        centre = complex(float(root.real.mid()), float(root.imag.mid()))
-        off = float(root.real.rad()) + float(root.imag.rad()) + 1e-15 * abs(centre)
-        # Real forms have each eigenvalue's conjugate too: those of the upper half plane are kept.
-        values += [centre] * int(times)
-        radii += [off] * int(times)
-        size = abs(root)
-        low = max(low, math.nextafter(float(size.lower()), -1.0))
-        high = max(high, math.nextafter(float(size.upper()), math.inf))
-    order = np.argsort([-abs(value) for value in values], kind="stable")
-    centres, around = np.array(values)[order], np.array(radii)[order]
-    return Spectrum(matrix, centres, around, max(0.0, low), high, {}, "polynomial")
+    unit = scaled_down(f, below)
+    common = unit.gcd(flint.fmpz_poly(unit.coeffs()[::-1]))
+    degree = common.degree()
+    if not degree:
+        return [f]
+    lead = common[degree]
+    part = flint.fmpz_poly(
+        [c * flint.fmpz(below) ** (degree - j) // lead for j, c in enumerate(common.coeffs())]
+    )
+    rest = f // part
+    return [part, rest] if rest.degree() else [part]
 
 
-def exact_power(W: list[list[Fraction]], t: int) -> list[list[Fraction]]:
-    """W^t over the rationals."""
-    size = len(W)
-    flat = [flint.fmpq(x.numerator, x.denominator) for row in W for x in row]
-    found = flint.fmpq_mat(size, size, flat) ** t
-    return [[Fraction(int(x.p), int(x.q)) for x in row] for row in found.tolist()]
+def scaled_down(f: flint.fmpz_poly, below: int) -> flint.fmpz_poly:
+    """The polynomial with the roots of f divided by `below`, without common factors."""
+    result = f(flint.fmpz_poly([0, below]))
+    return result // result.content()
+
+
+def place(f: flint.fmpz_poly, below: int) -> Place:
+    """Where the roots of a part lie; "outside" if one does."""
+    unit = [int(c) for c in scaled_down(f, below).coeffs()]
+    if unit[::-1] in (unit, [-c for c in unit]):
+        slope = [k * c for k, c in enumerate(unit)][1:]
+        return "circle" if check.roots_inside(slope) else "outside"
+    before = flint.ctx.prec
+    try:
+        for precision in PRECISIONS:
+            flint.ctx.prec = precision
+            sizes = [abs(root) for root, _ in complex_roots(f)]
+            if any(size.lower() > below for size in sizes):
+                return "outside"
+            if all(size.upper() < below for size in sizes):
+                return "inside"
+    finally:
+        flint.ctx.prec = before
+    raise WorkFailed("an eigenvalue is too near to the unit circle, and not on it, to tell")

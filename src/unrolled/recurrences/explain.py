@@ -86,7 +86,7 @@ def reason(answer: Verdict) -> list[str]:
             f"The largest Jordan block on the unit circle has size {size}, and the t-th power of a",
             f"block of size k grows like t^(k-1): here t^{answer.degree}.",
         ]
-    return ["Give entries as exact fractions, or a matrix of at most 64 rows."]
+    return ["Give entries as exact fractions, or a matrix of at most 200 rows."]
 
 
 def exception(answer: Verdict) -> str:

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unrolled.errors import BadInput
+from unrolled.recurrences.advice import Cell, Skip, for_exploding, for_stack, for_vanishing
 from unrolled.recurrences.unroll import Recorder, is_recurrent
 
 STEEP = 0.1  # a factor e^±0.1 a step: 0.9 or 1.1
@@ -31,9 +32,15 @@ class Track:
     name: str
     norms: Float[np.ndarray, " time"]
     """||dL/dh_t||, over batch and hidden, at each step t."""
-    recurrent: bool
-    gated: bool = False
-    """Whether it is an LSTM or a GRU."""
+    cell: Cell | None = None
+    """Of a recurrence, what advice rests on."""
+    skip: Skip = "unknown"
+    """Of a block, whether it has a residual connection."""
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether it is a recurrence over time, and no block's output."""
+        return self.cell is not None
 
     @property
     def rate(self) -> float:
@@ -97,7 +104,10 @@ def probe(
     if isinstance(model, nn.parallel.DistributedDataParallel):
         model = model.module
     if any(hasattr(p, "full_tensor") for p in model.parameters()):
-        raise BadInput("the model's weights are in shares (FSDP): probe the whole model")
+        raise BadInput(
+            "the model's weights are in shares (FSDP), and are probed whole: save a checkpoint and "
+            "open it in one process (`unrolled probe RUN`)"
+        )
     before = {p: p.grad for p in model.parameters()}
     generator = torch.get_rng_state()
     for p in before:
@@ -109,8 +119,8 @@ def probe(
                 raise BadInput("the loss depends on no parameter that needs a gradient")
             value.backward()
         tracks = [
-            Track(name, norms, bool(mode), gated=mode in ("LSTM", "GRU"))
-            for name, norms, mode in recorder.gradient_norms()
+            Track(name, norms, recorder.cells.get(name), recorder.skips.get(name, "unknown"))
+            for name, norms in recorder.gradient_norms()
         ]
         weights = [ratio(name, p, learning_rate) for name, p in model.named_parameters()]
     finally:
@@ -151,7 +161,7 @@ def ratio(name: str, parameter: nn.Parameter, learning_rate: float) -> Weights:
 def diagnose(track: Track) -> list[str]:
     """Time: only recurrences have a rate a step."""
     rate, norms = track.rate, track.norms
-    if not track.recurrent or math.isnan(rate):
+    if track.cell is None or math.isnan(rate):
         return []
     if not np.isfinite(norms).all():
         return [f"{track.name}: the gradient overflows; clip it (training.clip_norm 1.0)"]
@@ -163,37 +173,37 @@ def diagnose(track: Track) -> list[str]:
             if first
             else f"the first step gets {norms[0] / top:.2g} of the largest"
         )
-        what = (
-            "A forget-gate bias of 1 to 3, or an orthogonal start of the recurrent weights,"
-            if track.gated
-            else "An LSTM or GRU, or an orthogonal start of the recurrent weights,"
-        )
         return [
             f"{track.name}: the gradient vanishes, by a factor of {rate:.3g} a step backwards; "
-            f"{reach}. {what} usually helps."
+            f"{reach}. {for_vanishing(track.cell)}"
         ]
     if math.log(rate) > STEEP:
         return [
             f"{track.name}: the gradient explodes, by a factor of {rate:.3g} a step backwards, to "
-            f"{top:.3g} at t = {int(norms.argmax())}. Clipping its norm, or recurrent weights with "
-            "a smaller spectral radius (an orthogonal start) usually helps."
+            f"{top:.3g} at t = {int(norms.argmax())}. {for_exploding(track.cell)}"
         ]
     return []
 
 
 def depth(tracks: list[Track]) -> list[str]:
-    """Depth: the blocks of a stack, first to last."""
-    norms = [float(np.linalg.norm(t.norms)) for t in tracks if not t.recurrent]
-    if len(norms) < 2 or not norms[0] or not norms[-1]:
-        return []
-    factor = (norms[0] / norms[-1]) ** (1 / (len(norms) - 1))
-    if 0.5 <= factor <= 2:
-        return []
-    what = "vanishes" if factor < 1 else "explodes"
-    return [
-        f"depth: the gradient {what} from the last block to the first, by a factor of {factor:.3g} "
-        "a block. Residual connections with a norm before each block usually help."
-    ]
+    """Depth: the blocks of each stack, first to last."""
+    stacks: dict[str, list[Track]] = {}
+    for track in tracks:
+        if not track.recurrent:
+            stacks.setdefault(track.name.rpartition(".")[0], []).append(track)
+    found = []
+    for name, blocks in stacks.items():
+        first, last = (float(np.linalg.norm(blocks[k].norms)) for k in (0, -1))
+        if len(blocks) < 2 or not first or not last:
+            continue
+        factor = (first / last) ** (1 / (len(blocks) - 1))
+        if not 0.5 <= factor <= 2:
+            what = "vanishes" if factor < 1 else "explodes"
+            found.append(
+                f"{name}: the gradient {what} from the last block to the first, by a factor of "
+                f"{factor:.3g} a block. {for_stack([track.skip for track in blocks])}"
+            )
+    return found
 
 
 # --- in the trainer ------------------------------------------------------------------------------

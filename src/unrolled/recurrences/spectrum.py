@@ -4,7 +4,8 @@ LAPACK's eigenvectors X, an approximate inverse Y and D = diag(eigenvalues) give
 with small G, and Gershgorin's discs of D + G hold the eigenvalues (the theorem is spelled out in
 receipts/check.py, `discs`). Here G is bounded in binary64, with every rounding error accounted for
 by the usual gamma_n |A| |B| of an n-term product (Higham 2002, section 3.5; Rump 2010). Where W has
-no such X, a power does: rho^m <= ||W^m||, |trace W^m| <= n rho^m.
+no such X, a power does: rho^m <= ||W^m||, |trace W^m| <= n rho^m; or, for more rows, the
+characteristic polynomial (chains.py).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Spectrum:
     low: float
     high: float
     evidence: dict[str, Any] = field(repr=False)
-    """What the checker needs, of one of its two kinds; {} where a receipt has no such form."""
+    """What the checker needs, of one of its three kinds."""
     method: Literal["eigenvectors", "powers", "polynomial"] = "eigenvectors"
 
     @property
@@ -75,10 +76,16 @@ class Spectrum:
                 f"a receipt is for at most {check.MAX_SIZE} rows, complex ones counting twice; "
                 f"W has {size}"
             )
-        if not self.evidence:
-            raise WorkFailed("this spectrum was found by another proof than the checker knows")
         answer: dict[str, Any] = {"radius": [self.low, self.high], "verdict": self.outcome}
         given = {"W": self.matrix.given}
+        if self.method == "polynomial":
+            try:
+                return Receipt.prove("recurrence.spectrum", given, answer, self.evidence)
+            except check.Malformed as error:
+                raise WorkFailed(
+                    "a receipt of a matrix with too few eigenvectors is for about 180 rows of "
+                    f"binary64 numbers, or more of shorter ones: {error}"
+                ) from None
         claim = check.spectrum_claim(size, [self.low, self.high], self.outcome)
         return Receipt("recurrence.spectrum", claim, given, answer, self.proof)
 
@@ -114,15 +121,22 @@ def spectrum(W: object) -> Spectrum:
     found = by_eigenvectors(matrix)
     if found is not None and found.high - found.low <= GOOD_ENOUGH * found.high:
         return found
-    if matrix.size * (1 + matrix.is_complex) <= POWER_SIZE:
-        other = by_powers(matrix)
-        if found is None or other.high - other.low < found.high - found.low:
-            return other
-    if found is None:
-        from unrolled.recurrences.exact import by_polynomial  # only what needs it imports flint
+    try:
+        other = second_way(matrix)
+    except WorkFailed:
+        if found is None:
+            raise
+        return found
+    return other if found is None or other.high - other.low < found.high - found.low else found
 
-        return by_polynomial(matrix)
-    return found
+
+def second_way(matrix: Matrix) -> Spectrum:
+    """What there is where the eigenvectors of W are too near to dependent."""
+    if matrix.size * (1 + matrix.is_complex) <= POWER_SIZE:
+        return by_powers(matrix)
+    from unrolled.recurrences.chains import by_polynomial  # only what needs it imports flint
+
+    return by_polynomial(matrix)
 
 
 def real_form(W: np.ndarray) -> Float[np.ndarray, "m m"]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from unrolled.errors import BadInput
+from unrolled.recurrences.advice import Cell, Skip, cell_of, skip_of
 
 Hidden = tuple[Tensor, ...]  # (h,) or (h, c), each (batch, hidden)
 
@@ -52,8 +53,9 @@ class Recorder:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.states: dict[str, list[Tensor]] = {}
-        self.modes: dict[str, str] = {}
+        self.cells: dict[str, Cell] = {}
         self.outputs: dict[str, Tensor] = {}
+        self.skips: dict[str, Skip] = {}
         self.undo: list[Callable[[], object]] = []
 
     def __enter__(self) -> Recorder:
@@ -64,7 +66,9 @@ class Recorder:
                 self.undo.append(partial(module.__dict__.pop, "forward"))
             elif isinstance(module, nn.ModuleList) and len(module) > 1:
                 for k, block in enumerate(module):
-                    handle = block.register_forward_hook(self._keep(f"{name}.{k}"))
+                    handle = block.register_forward_hook(
+                        self._keep(f"{name}.{k}"), with_kwargs=True
+                    )
                     self.undo.append(handle.remove)
         return self
 
@@ -75,11 +79,13 @@ class Recorder:
     def _keep(self, name: str) -> Callable[..., None]:
         """A hook that keeps a block's output, if it is (batch, time, hidden)."""
 
-        def hook(_: nn.Module, __: Any, output: Any) -> None:
+        def hook(block: nn.Module, args: Any, named: Any, output: Any) -> None:
             tensor = output[0] if isinstance(output, tuple) else output
             if isinstance(tensor, Tensor) and tensor.ndim == 3 and tensor.requires_grad:
                 tensor.retain_grad()
                 self.outputs[name] = tensor
+                given = (x for x in (*args, *named.values()) if isinstance(x, Tensor))
+                self.skips[name] = skip_of(block, next(given, None), tensor)
 
         return hook
 
@@ -114,8 +120,9 @@ class Recorder:
             for d in range(directions):
                 start = tuple(part[layer * directions + d] for part in first)
                 label = f"{name} layer {layer}" + (" backwards" if d else "")
-                step = cell(module, layer, "_reverse" if d else "")
-                self.modes[label] = module.mode
+                suffix = "_reverse" if d else ""
+                step = cell(module, layer, suffix)
+                self.cells[label] = cell_of(module, f"l{layer}{suffix}")
                 y, final = self._run(label, step, x, start, lengths, backwards=bool(d))
                 outputs.append(y)
                 finals.append(final)
@@ -150,15 +157,15 @@ class Recorder:
         self.states[label] = kept
         return torch.stack(outputs, dim=1), state
 
-    def gradient_norms(self) -> Iterator[tuple[str, Float[np.ndarray, " time"], str]]:
-        """Name, ||dL/dh_t|| at each step, a recurrence's mode; after the backward pass."""
+    def gradient_norms(self) -> Iterator[tuple[str, Float[np.ndarray, " time"]]]:
+        """Name and ||dL/dh_t|| at each step; after the backward pass."""
         for name, states in self.states.items():
             found = [0.0 if h.grad is None else float(h.grad.norm()) for h in states]
-            yield name, np.array(found), self.modes[name]
+            yield name, np.array(found)
         for name, tensor in self.outputs.items():
             if tensor.grad is not None:
                 norms = tensor.grad.float().norm(dim=(0, 2))
-                yield name, norms.detach().cpu().numpy().astype(np.float64), ""
+                yield name, norms.detach().cpu().numpy().astype(np.float64)
 
 
 def initial(module: Any, x: Tensor, state: Any) -> Hidden:

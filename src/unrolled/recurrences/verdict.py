@@ -20,12 +20,14 @@ from jaxtyping import Complex, Float, Inexact
 
 from unrolled.errors import WorkFailed
 from unrolled.receipts import Receipt
-from unrolled.recurrences.exact import MAX_ROWS, Exact, decide
+from unrolled.recurrences.chains import MAX_ROWS, by_polynomial, largest_power
+from unrolled.recurrences.exact import Exact, decide
 from unrolled.recurrences.matrix import Matrix
 from unrolled.recurrences.power import start
 from unrolled.recurrences.spectrum import Spectrum, spectrum
 from unrolled.recurrences.transient import Transient, transient
 
+GOOD_BASIS = 1e6  # condition of eigenvectors that are there for certain
 Behaviour = Literal["vanishes", "explodes", "bounded", "polynomial", "undecided"]
 
 
@@ -43,6 +45,22 @@ class Verdict:
     def degree(self) -> int:
         """The power of t in ||(W^T)^t||, where rho is 1."""
         return self.exact.degree if self.exact else 0
+
+    @cached_property
+    def growth_degree(self) -> int:
+        """The d of ||(W^T)^t|| ~ t^d rho^t in the long run: the size of the largest Jordan block of
+        an eigenvalue of modulus rho, less one. 0 where W is too large to find that.
+        """
+        if self.exact is not None and self.behaviour in ("bounded", "polynomial"):
+            return self.degree
+        if not self.spectrum.high or self.transient.condition < GOOD_BASIS:
+            return 0
+        try:
+            known = self.spectrum.method == "polynomial"
+            found = self.spectrum if known else by_polynomial(self.spectrum.matrix)
+        except WorkFailed:
+            return 0
+        return largest_power(found.evidence) - 1
 
     @property
     def rate(self) -> float:
@@ -88,8 +106,8 @@ def verdict(W: object) -> Verdict:
     """The behaviour of the recurrence, certified.
 
     Args:
-        W: (n, n), whatever `Matrix.of` takes. Where the interval of rho contains 1, up to 64 rows
-            are decided exactly, as the rational numbers their entries are.
+        W: (n, n), whatever `Matrix.of` takes. Where the interval of rho contains 1, up to 200
+            rows are decided exactly, as the rational numbers their entries are.
 
     Raises:
         BadInput: no square matrix of finite numbers.

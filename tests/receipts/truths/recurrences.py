@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from typing import Any
 
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from tests.receipts.truths.common import Document, whole
 
 from unrolled.errors import WorkFailed
-from unrolled.recurrences import Matrix
+from unrolled.recurrences import Matrix, spectrum
+from unrolled.recurrences.chains import by_polynomial
 from unrolled.recurrences.exact import decide
 
 
@@ -92,6 +94,12 @@ def exact_holds(document: Document) -> bool:
     what = "stays bounded and doesn't tend to 0" if largest == 1 else f"grows like t^{largest - 1}"
     claim = f"The spectral radius of this {n} x {n} matrix is exactly 1, and ||W^t|| {what}."
     return bool(document["claim"] == claim)
+
+
+def enclosed(W: Any, by_roots: bool) -> Document:
+    """The receipt of the spectral radius, by the polynomial's roots or whatever comes first."""
+    found = by_polynomial(Matrix.of(W)) if by_roots else spectrum(W)
+    return json.loads(json.dumps(found.receipt().document()))
 
 
 def on_the_circle(W: Any) -> Document | None:
