@@ -39,6 +39,22 @@ def test_attention_is_message_passing_and_the_receipt_says_so(capsys, tmp_path, 
     assert main(["check", str(path)]) == 0
 
 
+def test_every_attention_of_a_run_is_message_passing_on_what_was_held_out(
+    capsys, sort_run, text_run
+):
+    code, out, _ = run(capsys, "equivalent", str(text_run), "--json")
+    (layer,) = json.loads(out)["layers"]
+    n = layer["nodes"]
+    assert (code, layer["name"]) == (0, "stack.blocks.0.attention")
+    assert layer["edges"] == n * (n + 1) // 2
+    assert layer["self_loops"] == n
+    assert layer["difference"] <= 1e-13 * max(1, layer["scale"])
+    code, out, _ = run(capsys, "equivalent", str(sort_run))
+    assert code == 0
+    rows = [line.split() for line in out.splitlines() if ".blocks." in line]
+    assert [row[-1] for row in rows] == ["yes"] * len(rows) != []
+
+
 def test_reach_prints_a_row_a_graph_and_draws(capsys, tmp_path):
     code, out, _ = run(
         capsys, "reach", "--lengths", "16", "32", "--layers", "2", "--plot", str(tmp_path / "r.png")
@@ -58,6 +74,8 @@ def test_reach_prints_a_row_a_graph_and_draws(capsys, tmp_path):
         (["edges", "--tokens", ""], "1 to 2,000 tokens"),
         (["equivalent", "--nodes", "0"], "1 to 4,096"),
         (["equivalent", "--num-heads", "3"], "num_heads must divide hidden_size"),
+        (["equivalent", "no-run"], "no-run"),
+        (["equivalent", "no-run", "--nodes", "4"], "a run has its own layers and masks"),
         (["reach", "--lengths", "4"], "lengths must be above 8"),
     ],
 )

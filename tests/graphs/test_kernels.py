@@ -190,7 +190,11 @@ def test_half_precision_is_computed_in_float32_and_no_edge_sized_tensor_of_rows_
     assert sum(t.numel() for t in saved) == 4 * heads[0].numel() + 2 * 30, "q, k, v, out and L"
 
 
-def test_the_choice_follows_the_density_alone():
-    assert prefers_dense(Graph.complete(100))
-    assert not prefers_dense(Graph.sliding_window(100, 4))
-    assert not prefers_dense(Graph([[0], [1]], 10**5))
+def test_the_choice_follows_the_numbers_of_nodes_edges_and_features_alone():
+    assert prefers_dense(Graph.complete(1000), 64)
+    assert prefers_dense(Graph.causal(1000), 64)
+    assert not prefers_dense(Graph.sliding_window(1000, 64), 16)
+    assert not prefers_dense(Graph([[0], [1]], 10**5), 16)
+    small = Graph.sliding_window(100, 4)
+    assert prefers_dense(small, 16), "calls cost more than the few pairs"
+    assert not prefers_dense(small, 128)

@@ -61,6 +61,45 @@ def test_decoding_with_a_cache_agrees_with_the_whole_sequence(
         close(torch.cat(steps, dim=1), whole)
 
 
+@pytest.mark.parametrize(("attention", "most"), [("window:3", 3), ("bigbird:2,1,2", 2 + 1 + 2)])
+@pytest.mark.parametrize("pad", [0, 2])
+def test_a_step_behind_a_long_cache_reads_the_keys_of_its_edges_alone(
+    attention: str, most: int, pad: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was cached and isn't looked at is spoiled: reading it would show."""
+    read = []
+    real = attention_module.F.scaled_dot_product_attention
+    monkeypatch.setattr(
+        attention_module.F,
+        "scaled_dot_product_attention",
+        lambda q, k, v, **more: (read.append(k.shape[2]), real(q, k, v, **more))[1],
+    )
+    with torch.no_grad():
+        model = random_model("decoder", tiny(attention=attention))
+        tokens, past = draw(2, 40), 36
+        mask = torch.ones(2, 40, dtype=torch.bool)
+        mask[0, :pad] = False
+        padding = mask if pad else None
+        whole = model(tokens, attention_mask=padding)
+        cache = model.make_cache(2, 40)
+        first = None if padding is None else padding[:, :past]
+        model(tokens[:, :past], attention_mask=first, cache=cache)
+        read.clear()
+        pattern = model.config.pattern
+        assert pattern is not None
+        edges = pattern.graph(40, True).edge_index
+        unseen = torch.ones(past, dtype=torch.bool)
+        for shift in (pad, 0):
+            seen = edges[0, edges[1] == past - shift] + shift
+            unseen[seen[seen < past]] = False
+        cache.keys[:, :, :, :past][:, :, :, unseen] = torch.nan
+        cache.values[:, :, :, :past][:, :, :, unseen] = torch.nan
+        step = model(tokens[:, past : past + 1], cache=cache)
+        close(step, whole[:, past : past + 1])
+        assert len(seen) <= most
+        assert read == [int((~unseen).sum()) + 1] * model.config.num_layers
+
+
 @patterns
 @positions
 def test_padding_on_the_left_changes_nothing_with_or_without_a_cache(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from unrolled.errors import BadInput
 from unrolled.scaling import LAWS, PUBLISHED, Runs, allocate, find_law
 from unrolled.scaling.law import Inputs
-from unrolled.scaling.published import PF_DAY
+from unrolled.scaling.published import PF_DAY, Published
 
 INPUTS = {"parameters": 1e8, "tokens": 1e10, "unique_tokens": 2e9, "compute": 1e19}
 
@@ -67,7 +67,7 @@ def test_kaplan_2020_doubling_the_parameters_lowers_the_loss_to_95_percent():
 
 
 def test_kaplan_2020_the_loss_at_the_data_of_efficient_training_goes_as_compute_to_minus_0_03():
-    law = PUBLISHED["kaplan-d"]  # section 6.3: D ~ C^0.27, so L(D(C)) ~ C^-0.03
+    law = PUBLISHED["kaplan-d"]  # section 6.3, with the D ~ C^0.27 of section 1 and table 6
     one, ten = law.law.predict(law.parameters, tokens=4e10 * np.array([1, 10**0.27]))
     assert round(float(np.log10(ten / one)), 2) == -0.03
 
@@ -87,7 +87,7 @@ def test_kaplan_2020_overfitting_costs_2_percent_at_5000_tokens_times_size_to_th
 
 
 def test_hoffmann_2022_would_give_gophers_compute_to_40_billion_parameters():
-    assert round(allocate(PUBLISHED["hoffmann"], 5.76e23).parameters / 1e9) == 40  # section 3.4
+    assert round(allocate(PUBLISHED["hoffmann"], 5.76e23).parameters / 1e9) == 40  # figure 4
 
 
 def test_hoffmann_2022_exponents_of_the_third_approach_are_0_46_and_0_54():
@@ -96,9 +96,26 @@ def test_hoffmann_2022_exponents_of_the_third_approach_are_0_46_and_0_54():
     assert (round(a, 2), round(1 - a, 2)) == (0.46, 0.54)  # table 2
 
 
+def test_besiroglu_2024_exponents_are_0_513_and_0_487():
+    p = PUBLISHED["besiroglu"].parameters
+    a = p["beta"] / (p["alpha"] + p["beta"])
+    assert (round(a, 3), round(1 - a, 3)) == (0.513, 0.487)
+
+
 def test_besiroglu_2024_agree_with_20_tokens_a_parameter_at_chinchillas_compute():
     ratio = allocate(PUBLISHED["besiroglu"], 5.76e23).tokens_per_parameter
     assert 15 < ratio < 25
+
+
+def test_muennighoff_2023_give_gophers_compute_to_70_billion_parameters_and_1_37_trillion_tokens():
+    """Appendix B: before repetition, the law is Hoffmann's with their constants for C4."""
+    p = PUBLISHED["muennighoff"].parameters
+    single = Published(
+        LAWS["hoffmann"], {k: p[k] for k in LAWS["hoffmann"].parameters}, "appendix B", ""
+    )
+    answer = allocate(single, 5.76e23)
+    assert round(answer.parameters / 1e9, 1) == 70.0
+    assert round(answer.tokens / 1e12, 2) == 1.37
 
 
 def test_muennighoff_2023_one_token_warrants_0_051_parameters():
@@ -114,6 +131,7 @@ def test_muennighoff_2023_repeating_for_ever_is_worth_a_bounded_number_of_fresh_
     for_ever = repeated.law.predict(p, parameters=1e6, tokens=1e14, unique_tokens=1e9)
     fresh = plain.predict(first, parameters=1e6, tokens=1e9 * (1 + 15.387756))
     np.testing.assert_allclose(for_ever, fresh, rtol=1e-12)  # section 3.1
+    assert round(1 / p["R_N"], 2) == 0.19  # what a repeated parameter loses, appendix A
     once = repeated.law.predict(p, parameters=1e6, tokens=1e9, unique_tokens=1e9)
     np.testing.assert_allclose(once, plain.predict(first, parameters=1e6, tokens=1e9), rtol=1e-12)
 
@@ -122,7 +140,7 @@ def test_muennighoff_2023_repeating_for_ever_is_worth_a_bounded_number_of_fresh_
 def test_pearce_2024_without_embeddings_the_exponent_over_kaplans_range_is_near_kaplans(
     constants, exponent
 ):
-    """Section 3: Kaplan's 20 sizes from 768 to 1.5 billion, C = 6 N D without embeddings."""
+    """Kaplan's 20 sizes from 768 to 1.5 billion and the budgets of the paper's own script."""
     law = PUBLISHED["pearce-song"].law
     N, C = np.logspace(2.9, 9.2, 20), np.logspace(12.95, 20.7, 100)
     losses = [

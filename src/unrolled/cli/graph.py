@@ -105,28 +105,42 @@ class Edges(Command):
 
 @dataclass(frozen=True)
 class Equivalent(Command):
-    """Run an attention layer as it is and as message passing, and compare in float64."""
+    """Run attention as it is and as message passing, and compare in float64.
+
+    With RUN every attention of that trained model, on text held out from its training; without, a
+    torch.nn.MultiheadAttention with drawn weights, on the graph asked for.
+    """
 
     name: ClassVar[str] = "graph equivalent"
     example: ClassVar[str] = "unrolled graph equivalent --pattern causal --nodes 8"
 
+    run_folder: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = None
+    """Folder of a trained run, whose masks say who hears whom."""
     pattern: Pattern = "complete"
     """Who hears whom."""
     nodes: int = 6
     """Number of nodes."""
     hidden_size: int = 8
-    """Width of the layer, a torch.nn.MultiheadAttention with drawn weights."""
+    """Width of the drawn layer."""
     num_heads: int = 2
     """Its heads."""
     seed: int = 0
     """Of the weights and of h."""
     receipt: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Write the receipt here; `unrolled check` verifies it (small graphs)."""
+    """Write the receipt of the drawn layer here; `unrolled check` verifies it (small graphs)."""
     json: bool = False
-    """Print {"nodes", "edges", "scaled", "self_loops", "difference", "kernel_difference"}."""
+    """Print {"nodes", "edges", "scaled", "self_loops", "difference", "kernel_difference"}, or of a
+    run {"layers"}, as JSON."""
 
     def run(self) -> int:
         """Print the largest difference, and what is in the layer."""
+        if self.run_folder is not None:
+            if self != Equivalent(self.run_folder, json=self.json):
+                raise BadInput(
+                    "a run has its own layers and masks: --pattern, --nodes, --hidden-size, "
+                    "--num-heads, --seed and --receipt are for a drawn layer, without RUN"
+                )
+            return self.of_run(self.run_folder)
         import torch
 
         from unrolled.graphs import GraphAttention, equivalent
@@ -154,6 +168,40 @@ class Equivalent(Command):
         print(f"difference   {same}: at most 1e-13 expected between layer and message passing")
         written(self.receipt, "receipt")
         return 0 if answer.difference <= 1e-13 else 1
+
+    def of_run(self, folder: Path) -> int:
+        """A row an attention."""
+        from unrolled.models.as_graph import layers_equivalent
+        from unrolled.tasks.answering import open_run
+
+        job, model = open_run(folder)
+        layers = layers_equivalent(model, job.validation[0])
+        same = all(layer.same for layer in layers)
+        if self.json:
+            rows = [
+                {
+                    "name": layer.name,
+                    "nodes": layer.graph.num_nodes,
+                    "edges": layer.graph.num_edges,
+                    "self_loops": layer.graph.num_self_loops,
+                    "difference": layer.difference,
+                    "scale": layer.scale,
+                }
+                for layer in layers
+            ]
+            print_json({"layers": rows})
+            return 0 if same else 1
+        table = Table(box=None, pad_edge=False)
+        for title in ("attention", "nodes", "edges", "to itself", "same"):
+            table.add_column(title, justify="left" if title == "attention" else "right")
+        for layer in layers:
+            graph = layer.graph
+            counts = (graph.num_nodes, graph.num_edges, graph.num_self_loops)
+            verdict = "yes" if layer.same else f"no: {layer.difference:.1e}"
+            table.add_row(layer.name, *(f"{count:,}" for count in counts), verdict)
+        show(table)
+        print("\nscores q·k / √d; the same: within 1e-13 of values around 1, in float64")
+        return 0 if same else 1
 
 
 @dataclass(frozen=True)

@@ -101,11 +101,11 @@ def equivalent(
         mask = graph.dense()
         alone = ~mask.any(1, keepdim=True)
         expected = dense(h, mask | alone)
-        heard = passed(layer, h, graph)
+        mixed = passed(layer, h, graph)
         # No softmax is over nothing: a node that hears nobody gets the bias of W_o alone.
-        nothing = layer.out(torch.zeros_like(heard[:1]))
+        nothing = layer.out(torch.zeros_like(mixed[:1]))
         expected = torch.where(alone, nothing, expected)
-        got = layer.out(heard)
+        got = layer.out(mixed)
         kernel = layer(h, graph)
     return Equivalence(graph, layer, h, largest(got - expected), largest(got - kernel))
 
@@ -143,11 +143,16 @@ def passed(
 ) -> Float[Tensor, "nodes hidden"]:
     """What each node hears, the heads side by side, by `message_passing` alone."""
     with torch.no_grad():
-        parts = layer.qkv(h).view(len(h), 3, layer.num_heads, layer.head_size)
+        return heard(layer.qkv(h).view(len(h), 3, layer.num_heads, layer.head_size), graph)
 
-        def message(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-            scores = (target[:, 0] * source[:, 1]).sum(-1) / layer.head_size**0.5
-            return scores, source[:, 2]
 
-        heard = message_passing(graph, parts, message=message, aggregate="softmax")
-    return heard.flatten(1)
+def heard(
+    parts: Float[Tensor, "nodes 3 heads head"], graph: Graph
+) -> Float[Tensor, "nodes heads*head"]:
+    """The softmax aggregation of messages (q_i·k_j / √d, v_j); `parts` are q, k and v."""
+
+    def message(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        scores = (target[:, 0] * source[:, 1]).sum(-1) / parts.shape[-1] ** 0.5
+        return scores, source[:, 2]
+
+    return message_passing(graph, parts, message=message, aggregate="softmax").flatten(1)

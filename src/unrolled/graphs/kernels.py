@@ -142,15 +142,19 @@ _sparse_attention = first_order(
 DENSE_NODES = 16384
 """With more, the mask alone is above 1 GB in float32, and the edges it is."""
 CROSSOVER = 0.38
-"""Density from which on all pairs are cheaper: measured by benchmarks/graphs.py."""
+"""What a pair costs of what an edge costs: measured by benchmarks/graphs.py."""
+HEAD_START = 200_000
+"""As many features of edges cost what calling the kernels of edges costs above those of pairs."""
 
 
-def prefers_dense(graph: Graph) -> bool:
+def prefers_dense(graph: Graph, head_size: int) -> bool:
     """Whether all pairs are cheaper than the edges alone.
 
-    Decided by a constant, not by a stopwatch: the same graph gives the same bits on every run.
+    Decided by constants, not by a stopwatch: the same graph gives the same bits on every run.
     """
-    return graph.num_nodes <= DENSE_NODES and graph.density >= CROSSOVER
+    n = graph.num_nodes
+    edges = graph.num_edges + HEAD_START / head_size
+    return n <= DENSE_NODES and edges >= CROSSOVER * n * n
 
 
 def graph_attention(
@@ -182,7 +186,7 @@ def graph_attention(
     dtype = v.dtype if v.dtype == torch.float64 else torch.float32
     rows = [t.to(dtype).reshape(-1, *t.shape[-2:]).contiguous() for t in (q, k, v)]
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    dense = kernel == "dense" or (kernel == "auto" and prefers_dense(graph))
+    dense = kernel == "dense" or (kernel == "auto" and prefers_dense(graph, q.shape[-1]))
     with torch.autocast(q.device.type, enabled=False):
         if dense and bias is None:
             out = dense_rows(rows[0], rows[1], rows[2], graph, scale)

@@ -39,6 +39,8 @@ class Sight:
     """With `rows`: 0 where a row may look at a key, -inf elsewhere."""
     graph: Graph | None = None
     """Sparse: the edges, of a row's positions or of all rows' together; then it says all."""
+    columns: Int[Tensor, " key"] | None = None
+    """The only keys that anybody looks at, those of the mask; None: all."""
 
     def explicit(self, time: int, device: torch.device) -> Bool[Tensor, "_rows 1 query key"] | None:
         """The mask, written out also where it is the causal one."""
@@ -49,7 +51,7 @@ class Sight:
     def tail(self, start: int, time: int, device: torch.device) -> Sight:
         """What is left when the queries before column `start` of `time` are nobody's concern."""
         mask = self.explicit(time, device)
-        return Sight(None if mask is None else mask[:, :, start:])
+        return Sight(None if mask is None else mask[:, :, start:], columns=self.columns)
 
 
 def bidirectional(
@@ -222,6 +224,8 @@ def attend(
         return attend_as_rows(queries, keys, values, sight.rows, sight.bias)
     if sight.graph is not None:
         return along_edges(queries, keys, values, sight.graph)
+    if sight.columns is not None:
+        keys, values = keys.index_select(2, sight.columns), values.index_select(2, sight.columns)
     half = torch.is_autocast_enabled("cpu") and queries.device.type == "cpu"
     if half and torch.is_grad_enabled() and keys.shape[2] < KEEP_SCORES_BELOW:
         mixed = half_attention(queries, keys, values, sight.explicit(keys.shape[2], keys.device))

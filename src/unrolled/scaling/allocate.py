@@ -16,7 +16,7 @@ import numpy as np
 
 from unrolled.errors import BadInput, WorkFailed
 from unrolled.scaling.chinchilla import Hoffmann, PearceSong
-from unrolled.scaling.fit import Fit, percentiles
+from unrolled.scaling.fit import Fit, interval
 from unrolled.scaling.law import Array, Inputs, Law
 from unrolled.scaling.published import Published
 
@@ -124,8 +124,9 @@ def allocate(
     if parameters is not None and tokens is not None:
         raise BadInput("a budget with N and with D given leaves nothing to choose: give one")
     theta = np.array([[fitted.parameters[name] for name in law.parameters]])
-    samples = fitted.samples if isinstance(fitted, Fit) else None
-    everything = theta if samples is None else np.concatenate([theta, samples])
+    drawn = fitted.drawn() if isinstance(fitted, Fit) and fitted.samples is not None else None
+    # The parameters, then the bootstrap's, then those fitted without each run.
+    everything = theta if drawn is None else np.concatenate([theta, *drawn[1:]])
     free = ask.best(everything)
     if parameters is not None:
         N = np.full(len(everything), float(parameters))
@@ -142,15 +143,18 @@ def allocate(
         float(D[0]),
         float(loss[0]),
         float(best[0]),
-        ranges(N, D, loss, level) if samples is not None else {},
+        {} if drawn is None else ranges(N, D, loss, len(drawn[2]), level),
         warnings(fitted, float(flops)),
     )
 
 
-def ranges(N: Array, D: Array, loss: Array, level: float) -> dict[str, tuple[float, float]]:
-    """Intervals of what a user acts on, from the bootstrap samples behind the first row."""
+def ranges(
+    N: Array, D: Array, loss: Array, runs: int, level: float
+) -> dict[str, tuple[float, float]]:
+    """Intervals of what a user acts on: from the first row, samples, and the last rows, `runs`."""
     columns = {"parameters": N, "tokens": D, "tokens_per_parameter": D / N, "loss": loss}
-    low, high = percentiles(np.stack(list(columns.values()), 1)[1:], level)
+    table = np.stack(list(columns.values()), 1)
+    low, high = interval(table[0], table[1:-runs], table[-runs:], level)
     return {name: (float(low[j]), float(high[j])) for j, name in enumerate(columns)}
 
 

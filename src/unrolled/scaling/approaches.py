@@ -14,7 +14,7 @@ import numpy as np
 
 from unrolled.errors import BadInput
 from unrolled.scaling.allocate import allocate
-from unrolled.scaling.fit import Fit, percentiles
+from unrolled.scaling.fit import Fit, interval
 from unrolled.scaling.law import Array
 from unrolled.scaling.runs import Runs
 
@@ -111,8 +111,8 @@ def parametric(fitted: Fit) -> Approach:
     """The third approach, by a fit of Hoffmann's law with bootstrap samples."""
     compute = np.geomspace(fitted.runs.compute.min(), fitted.runs.compute.max(), 16)
     best = np.array([allocate(fitted, c).parameters for c in compute])
-    samples = fitted.drawn()
-    (low,), (high,) = percentiles(samples[:, 4:5] / (samples[:, 3:4] + samples[:, 4:5]), 0.95)
+    exponents = [t[..., 4:5] / (t[..., 3:4] + t[..., 4:5]) for t in fitted.drawn()]
+    (low,), (high,) = interval(exponents[0], exponents[1], exponents[2], 0.95)
     exponent = line(compute, best)[0]
     return Approach("parametric fit", exponent, (float(low), float(high)), compute, best)
 
@@ -139,7 +139,7 @@ def side_by_side(fitted: Fit, curves: Runs | None = None, seed: int = 0) -> list
         slopes = resampled(way, data, generator)
         low, high = np.nan, np.nan
         if slopes:
-            (low,), (high,) = percentiles(np.array(slopes)[:, None], 0.95)
+            low, high = np.percentile(slopes, [2.5, 97.5])
         exponent = line(compute, best)[0]
         answers.append(Approach(name, exponent, (float(low), float(high)), compute, best))
     return [*answers, parametric(fitted)]

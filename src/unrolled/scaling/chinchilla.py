@@ -191,7 +191,7 @@ class Muennighoff(Hoffmann):
     """
 
     ratio: float = 0.051
-    """Compute-optimal parameters a token; 0.051 is what the paper's own fit gives."""
+    """Compute-optimal parameters a token; 0.051 is what the paper's own fit gives (equation 17)."""
 
     name = "muennighoff"
     formula = "L = E + A / N'^alpha + B / D'^beta, X' = U + U R* (1 - exp(-(X / U - 1) / R*))"

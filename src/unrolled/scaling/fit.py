@@ -1,8 +1,9 @@
 """Which constants of a law fit runs best, how sure is that, and was the best found at all?
 
 The estimator is Hoffmann et al. 2022, section 3.3: a Huber loss on log residuals, summed, from many
-starts. What they warn of is counted: how many starts end at the best optimum found. Intervals are
-percentiles of the pairs bootstrap (Efron 1979): runs drawn with replacement, fitted again.
+starts. What they warn of is counted: how many starts end at the best optimum found. Intervals come
+from the pairs bootstrap (Efron 1979): runs drawn with replacement, fitted again. Plain percentiles
+of those are too wide on few runs, so they are corrected for bias and skewness (Efron 1987).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ SAME = 1e-6
 LEAST_REACHED = 0.1
 """A smaller share of starts at the best optimum is no fit to be trusted."""
 BATCH = 500
-"""Bootstrap samples that are fitted at once."""
+"""Fits that are made at once."""
 CONVERGED = 1e-6
 """Largest slope, as a share of the pulls, at what is called an optimum."""
 
@@ -54,6 +56,8 @@ class Fit:
     """Starts that ended at the best optimum found."""
     samples: Array | None = None
     """Parameters fitted to bootstrap samples, shape (bootstraps, p)."""
+    left_out: Array | None = None
+    """Parameters fitted without each run in turn, shape (runs, p), where there are samples."""
     unconverged: int = 0
     """Bootstrap samples whose fit hadn't come to rest; they are among `samples` all the same."""
 
@@ -69,15 +73,18 @@ class Fit:
         return np.asarray(np.log(self.law.predict(self.parameters, **inputs) / self.runs.loss))
 
     def intervals(self, level: float = 0.95) -> dict[str, tuple[float, float]]:
-        """Percentile intervals by name. Raises `BadInput` if nothing was bootstrapped."""
-        low, high = percentiles(self.drawn(), level)
+        """BCa intervals of the constants. Raises `BadInput` if nothing was bootstrapped."""
+        low, high = interval(*self.drawn(), level)
         return {name: (float(low[j]), float(high[j])) for j, name in enumerate(self.law.parameters)}
 
-    def drawn(self) -> Array:
-        """The bootstrap's parameters. Raises `BadInput` if there are none."""
-        if self.samples is None:
+    def drawn(self) -> tuple[Array, Array, Array]:
+        """Parameters, bootstrap samples of them, and those without each run: what `interval` takes.
+
+        Raises `BadInput` if there are no samples.
+        """
+        if self.samples is None or self.left_out is None:
             raise BadInput("this fit has no bootstrap samples: fit with bootstraps=4000")
-        return self.samples
+        return self.theta, self.samples, self.left_out
 
     def receipt(self, budgets: tuple[float, ...] = ()) -> Receipt:
         """The receipt `scaling.fit`: a stationary point, and, for Hoffmann's law, allocations.
@@ -106,13 +113,39 @@ class Fit:
             raise WorkFailed(f"this fit can't be given a receipt: {error}") from None
 
 
-def percentiles(samples: Array, level: float) -> tuple[Array, Array]:
-    """Both ends of the percentile interval of each column."""
+def interval(value: Array, samples: Array, left_out: Array, level: float) -> tuple[Array, Array]:
+    """Both ends of the BCa interval of each column (Efron 1987; Efron and Tibshirani 1993, 14.3).
+
+    They are the percentiles Phi(z0 + (z0 -+ z) / (1 - a (z0 -+ z))) of the samples: z0 says how
+    many samples lie below the value, and a how skewed it is, by leaving out each run:
+    a = sum d^3 / (6 (sum d^2)^(3/2)), d the mean of those less each. Numbers that are no number,
+    where a sample has no answer, are left out.
+
+    Args:
+        value: shape (columns,).
+        samples: shape (bootstraps, columns).
+        left_out: shape (runs, columns).
+        level: as 0.95.
+    """
     if not 0 < level < 1:
         raise BadInput(f"a level lies between 0 and 1, as 0.95: {level}")
-    tail = 50 * (1 - level)
-    low, high = np.nanpercentile(samples, [tail, 100 - tail], axis=0)
-    return low, high
+    normal, ends = NormalDist(), np.empty((2, len(value)))
+    for j, (mine, drawn, others) in enumerate(zip(value, samples.T, left_out.T, strict=True)):
+        drawn, others = drawn[~np.isnan(drawn)], others[np.isfinite(others)]
+        if not len(drawn):
+            ends[:, j] = np.nan
+            continue
+        below = ((drawn < mine).sum() + 0.5 * (drawn == mine).sum()) / len(drawn)
+        bias = normal.inv_cdf(float(np.clip(below, 0.5 / len(drawn), 1 - 0.5 / len(drawn))))
+        d = others.mean() - others if len(others) else np.zeros(1)
+        scale = np.abs(d).max() or 1.0  # so that no power of it overflows
+        spread = ((d / scale) ** 2).sum() ** 1.5
+        skew = ((d / scale) ** 3).sum() / (6 * spread) if spread else 0.0
+        for side, tail in enumerate(((1 - level) / 2, (1 + level) / 2)):
+            z = bias + normal.inv_cdf(tail)
+            share = normal.cdf(bias + z / max(1 - skew * z, 0.1))
+            ends[side, j] = np.percentile(drawn, 100 * share)
+    return ends[0], ends[1]
 
 
 def fit(
@@ -134,7 +167,7 @@ def fit(
         bootstraps: samples drawn for intervals; 0: none.
         seed: of those draws.
         least_reached: the share of starts that has to end at the best optimum.
-        progress: told how many bootstrap samples are fitted, of how many.
+        progress: told how many fits of the bootstrap are made, of how many.
 
     Raises:
         BadInput: too few runs, or runs that can't tell the law's parameters apart.
@@ -179,28 +212,37 @@ def bootstrap(
     found: Fit, samples: int, seed: int = 0, progress: Callable[[int, int], None] = silent
 ) -> Fit:
     """The same fit with so many bootstrap samples, each begun at the optimum of all runs."""
-    generator, runs, law = np.random.default_rng(seed), found.runs, found.law
-    inputs = law.prepare(runs)
+    size = len(found.runs)
+    draws = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), samples)
+    theta, slopes = refit(found, np.concatenate([draws, 1 - np.eye(size)]), progress)
+    return replace(
+        found,
+        samples=theta[:samples],
+        left_out=theta[samples:],
+        unconverged=int((slopes[:samples] > CONVERGED).sum()),
+    )
+
+
+def refit(
+    found: Fit, weights: Array, progress: Callable[[int, int], None] = silent
+) -> tuple[Array, Array]:
+    """The same law fitted again with runs counted otherwise, each time begun at the optimum.
+
+    `weights` has shape (fits, runs); back come the parameters, (fits, p), and the largest slopes.
+    """
+    law, inputs = found.law, found.law.prepare(found.runs)
     start = law.to_working(found.theta, inputs)
-    size = len(runs)
-    drawn, resting = [], 0
-    progress(0, samples)
-    for begin in range(0, samples, BATCH):
-        count = min(BATCH, samples - begin)
-        weights = generator.multinomial(size, np.full(size, 1 / size), count).astype(float)
-        ends = minimise(
-            law,
-            inputs,
-            runs.loss,
-            np.tile(start, (count, 1)),
-            found.delta,
-            weights,
-            first=max(found.delta, float(np.median(np.abs(found.residuals)))),
-        )
-        drawn.append(law.from_working(ends.phi, inputs))
-        resting += int((ends.gradient <= CONVERGED).sum())
-        progress(begin + count, samples)
-    return replace(found, samples=np.concatenate(drawn), unconverged=samples - resting)
+    first = max(found.delta, float(np.median(np.abs(found.residuals))))
+    theta, slopes = [], []
+    progress(0, len(weights))
+    for begin in range(0, len(weights), BATCH):
+        rows = weights[begin : begin + BATCH].astype(float)
+        starts = np.tile(start, (len(rows), 1))
+        ends = minimise(law, inputs, found.runs.loss, starts, found.delta, rows, first)
+        theta.append(law.from_working(ends.phi, inputs))
+        slopes.append(ends.gradient)
+        progress(begin + len(rows), len(weights))
+    return np.concatenate(theta), np.concatenate(slopes)
 
 
 def check(law: Law, runs: Runs, delta: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -59,44 +60,44 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
             KaplanC(),
             {"Cc": 3.1e8 * PF_DAY, "alpha_C": 0.050},
             "Kaplan et al. 2020, equation 1.3 (3.1e8 PF-days)",
-            "power law through the lower edge of the curves, compute at the critical batch size",
+            "power law through the least loss at each compute, for batches far below critical",
         ),
         "kaplan-nd": Published(
             KaplanND(),
             {"Nc": 6.4e13, "Dc": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103},
             "Kaplan et al. 2020, table 2",
-            "least squares on runs stopped early, N without embeddings",
+            "fitted to runs stopped early, by a loss that isn't named; N without embeddings",
         ),
         "hoffmann": Published(
             Hoffmann(),
             {"E": 1.6934, "A": 406.4, "B": 410.7, "alpha": 0.3392, "beta": 0.2849},
-            "Hoffmann et al. 2022, appendix D.3, unrounded as in its TeX source",
-            "Huber loss on log residuals, delta 1e-3, L-BFGS, loss averaged: stopped early",
+            "Hoffmann et al. 2022, equation 10, unrounded as in its TeX source",
+            "Huber loss on log residuals, delta 1e-3, L-BFGS; stopped early, as the next found",
         ),
         "besiroglu": Published(
             Hoffmann(),
             EPOCH,
             "Besiroglu et al. 2024, a replication of Hoffmann's third approach",
-            "Huber loss on log residuals, delta 1e-3, summed, from points read off a figure",
+            "Huber loss on log residuals, delta 1e-3, summed; 240 points read off a figure",
         ),
         "muennighoff": Published(
             Muennighoff(),
             {
-                "E": 1.8690,
-                "A": 520.83,
-                "B": 1487.67,
-                "alpha": 0.35266,
-                "beta": 0.35266,
+                "E": math.exp(0.6254804),
+                "A": math.exp(6.255414),
+                "B": math.exp(7.3049974),
+                "alpha": 0.3526596,
+                "beta": 0.3526596,
                 "R_D": 15.387756,
                 "R_N": 5.309743,
             },
-            "Muennighoff et al. 2023, section 5 and appendix A, on C4",
-            "as Hoffmann's, alpha = beta; then R_D* and R_N* on runs with repeated tokens",
+            "Muennighoff et al. 2023, appendices B (their logarithms) and A (R_D*, R_N*), on C4",
+            "as Hoffmann's, alpha = beta, on 54 runs of theirs; then R_D*, R_N* alone on 182 runs",
         ),
         "pearce-song": Published(
             PearceSong(),
             EPOCH,
-            "Pearce and Song 2024, section 3, with the constants of Besiroglu et al. 2024",
+            "Pearce and Song 2024, as in their script; constants of Besiroglu et al. 2024",
             "omega 47,491 by a fit to Chinchilla's table of models",
         ),
     }

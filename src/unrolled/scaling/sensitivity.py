@@ -17,9 +17,8 @@ import numpy as np
 from unrolled.errors import BadInput
 from unrolled.scaling.allocate import allocate
 from unrolled.scaling.chinchilla import Hoffmann
-from unrolled.scaling.fit import Fit, fit
+from unrolled.scaling.fit import Fit, fit, refit
 from unrolled.scaling.law import Array
-from unrolled.scaling.minimise import minimise
 from unrolled.scaling.runs import Runs
 
 DELTAS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -59,15 +58,9 @@ def deltas(fitted: Fit, flops: float, values: Sequence[float] = DELTAS) -> dict[
 
 def influences(fitted: Fit, flops: float) -> list[Influence]:
     """Each run left out in turn, the most influential first; all of them in one batch."""
-    law, runs = fitted.law, fitted.runs
-    inputs = law.prepare(runs)
-    start = np.tile(law.to_working(fitted.theta, inputs), (len(runs), 1))
-    weights = 1 - np.eye(len(runs))
-    first = max(fitted.delta, float(np.median(np.abs(fitted.residuals))))
-    ends = minimise(law, inputs, runs.loss, start, fitted.delta, weights, first)
     found = []
-    for row, theta in enumerate(law.from_working(ends.phi, inputs)):
-        other = Fit(law, runs, fitted.delta, theta, 0.0, 0.0, 1, 1)
+    for row, theta in enumerate(refit(fitted, 1 - np.eye(len(fitted.runs)))[0]):
+        other = Fit(fitted.law, fitted.runs, fitted.delta, theta, 0.0, 0.0, 1, 1)
         ratio = allocate(other, flops).tokens_per_parameter
         found.append(Influence(row, float(fitted.residuals[row]), ratio))
     base = allocate(fitted, flops).tokens_per_parameter
@@ -98,9 +91,9 @@ def plain_scheme(
 ) -> Fit:
     """Hoffmann's law as it is usually fitted: L-BFGS-B with numerical gradients, from a grid.
 
-    The grid is Hoffmann et al. 2022's, section D.2: a and b in 0..25, e in -1..1, alpha and beta in
-    0..2. `starts` takes so many of its 4,500 at even distances. `ftol` is SciPy's default. This is
-    here to be compared with, by value and by time. Raises `BadInput` without SciPy.
+    The grid is Hoffmann et al. 2022's, appendix D.2: a and b in 0..25, e in -1..1, alpha and beta
+    in 0..2. `starts` takes so many of its 4,500 at even distances. `ftol` is SciPy's default. This
+    is here to be compared with, by value and by time. Raises `BadInput` without SciPy.
     """
     try:
         from scipy.optimize import minimize
