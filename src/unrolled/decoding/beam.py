@@ -148,8 +148,10 @@ def _run(
         for search, count, (totals, ranks, names, each) in zip(active, counts, lists, strict=True):
             if totals[-1] == -math.inf:
                 del totals[totals.index(-math.inf) :]
-            wide = isinstance(search, Narrow) and options.beam_size - 1 <= spare
-            one = search.whole() if wide and search.unsure(totals) else search
+            one = search
+            room = options.beam_size - 1 <= spare
+            if room and isinstance(search, Narrow) and search.unsure(totals):
+                one = search.whole()
             one.advance(ranks, names, each, totals)
             if not one.reason:
                 going.append(one)
