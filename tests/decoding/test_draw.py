@@ -8,7 +8,7 @@ import pytest
 from tests.decoding.tiny import Tiny
 
 from unrolled.decoding import beam_search
-from unrolled.decoding.draw import draw
+from unrolled.decoding.draw import MOST_STEPS, Page, draw, short
 from unrolled.errors import BadInput
 
 
@@ -33,3 +33,25 @@ def test_a_picture_holds_the_tokens_and_is_the_same_each_time(tmp_path: Path) ->
         draw(found, tmp_path / "a.txt")
     with pytest.raises(BadInput, match="can't write"):
         draw(found, tmp_path / "no" / "a.svg")
+
+
+@pytest.mark.parametrize("steps", [1, 5, 12, 13, 60, 250])
+def test_a_long_search_goes_on_in_the_next_line_of_the_page(steps: int) -> None:
+    page = Page(steps, ranks=3)
+    places = [page.at(step, rank) for step in range(1, steps + 1) for rank in range(4)]
+    assert len(set(places)) == 4 * steps
+    assert {x for x, _ in places} == set(range(1, page.columns + 1))
+    assert page.columns <= MOST_STEPS
+    assert page.lines == -(-steps // MOST_STEPS)
+    for step in range(1, steps + 1):
+        strokes = page.edge(step, 2 if step > 1 else 0, 1)
+        assert (strokes[0][0][0], strokes[0][1][0]) == page.at(step - 1, 2 if step > 1 else 0)
+        assert (strokes[-1][0][-1], strokes[-1][1][-1]) == page.at(step, 1)
+        # A stroke stays in its line of the page; the way to the next line is drawn as two.
+        assert all(abs(ys[1] - ys[0]) <= 3 and 0 <= xs[1] - xs[0] <= 1 for xs, ys in strokes)
+        assert len(strokes) == (2 if page.at(step, 0)[0] == 1 and step > 1 else 1)
+
+
+def test_a_long_label_is_cut_to_its_column() -> None:
+    assert short("ation") == "ation"
+    assert short("internationalisation") == "internation…"

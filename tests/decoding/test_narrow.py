@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.decoding.tiny import OBJECTIVES, Tiny
 
-from unrolled.decoding import beam, beam_search
+from unrolled.decoding import beam, beam_search, narrow
 from unrolled.receipts.check import check
 
 SOURCES = [[1], [2, 3], [4], [1, 1, 1], [5], [6]]
@@ -22,7 +22,7 @@ searches = st.tuples(
 
 @pytest.fixture
 def _always_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beam, "SURE", 1e-300)
+    monkeypatch.setattr(narrow, "SURE", 1e-300)
 
 
 @pytest.mark.usefixtures("_always_narrow")
@@ -40,12 +40,12 @@ def test_the_answer_is_the_whole_beams_and_its_receipt_holds() -> None:
         whole = beam_search(scorer, SOURCES, narrow_first=False, **options)
         for one, other in zip(beam_search(scorer, SOURCES, **options), whole, strict=True):
             assert one.hypotheses == other.hypotheses
-            narrow = all(len(step.kept) == 1 for step in one.trace)
+            alone = all(len(step.kept) == 1 for step in one.trace)
             wide = any(len(step.kept) > 1 for step in other.trace)
-            seen["narrow"] += narrow and wide
-            seen["again"] += not narrow
+            seen["narrow"] += alone and wide
+            seen["again"] += not alone
             seen["proved"] += one.optimal
-            assert one.optimal or not (narrow and wide)
+            assert one.optimal or not (alone and wide)
             check(one.receipt().document())
 
     run()

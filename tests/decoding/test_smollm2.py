@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from unrolled.cli import main
 from unrolled.decoding import DecoderScorer, beam_search, rescore
-from unrolled.models import load
-from unrolled.tasks.answering import open_run
+from unrolled.models.decoder import Decoder
+from unrolled.models.export_hf import llama_settings, their_weights
+from unrolled.models.foreign import gather
+from unrolled.models.layouts import LLAMA
+from unrolled.tasks.weights import find, understand
 
 EARLY: dict[str, Any] = {"hf:false": False, "hf:true": True, "hf:never": "never"}
 PROMPTS = ["The capital of France is", "Two plus two"]
 TOKENS = 5
 
 
-def test_smollm2_finds_what_generate_of_transformers_finds(tmp_path: Path) -> None:
+def test_smollm2_finds_what_generate_of_transformers_finds() -> None:
     transformers: Any = pytest.importorskip("transformers")
-    run, there = tmp_path / "run", tmp_path / "there"
-    assert main(["import", "smollm2", "--out", str(run), "--max-positions", "64", "--json"]) == 0
-    assert main(["export", str(run), "--format", "hf", "--out", str(there), "--json"]) == 0
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(there, dtype=torch.float32).eval()
-    job, _ = open_run(run)
-    scorer = DecoderScorer(load(run).eval(), end_token=job.tokenizer.end_id, max_length=TOKENS)
+    # Both models are made of the package's file without a detour through runs and exports.
+    package, tokenizer = understand(find("smollm2"), 64)
+    model = Decoder(package.config)
+    model.load_state_dict(gather(package), strict=False)  # the tied head has no weight of its own
+    theirs = transformers.LlamaForCausalLM.from_pretrained(
+        None, config=transformers.LlamaConfig(**llama_settings(package.config)),
+        state_dict=their_weights(model, LLAMA), dtype=torch.float32,
+    ).eval()  # fmt: skip
+    scorer = DecoderScorer(model.eval(), end_token=tokenizer.end_id, max_length=TOKENS)
     for prompt in PROMPTS:
-        source = job.tokenizer.encode_prompt(prompt)
+        source = tokenizer.encode_prompt(prompt)
         for stop, early in EARLY.items():
             given = torch.tensor([source])
             out = theirs.generate(
@@ -45,6 +49,6 @@ def test_smollm2_finds_what_generate_of_transformers_finds(tmp_path: Path) -> No
                 tokens = row[len(source) :].tolist()
                 assert tokens[: len(hypothesis.tokens)] == hypothesis.tokens
                 assert hypothesis.score == pytest.approx(float(score), abs=1e-3)
-    source = job.tokenizer.encode_prompt("The answer is")
+    source = tokenizer.encode_prompt("The answer is")
     (found,) = beam_search(scorer, [source], beam_size=4, max_length=TOKENS)
     assert rescore(scorer, found.receipt().document()) == ""

@@ -99,6 +99,8 @@ class Objective:
 
     def compare(self, s: float, n: int, other_s: float, other_n: int) -> int:
         """-1, 0 or 1: (s, n) scores lower than, the same as, or higher than the other; exact."""
+        if n == other_n or not self.number:  # at one length all scores grow with s
+            return (s > other_s) - (s < other_s)
         a, b = self.score(s, n), self.score(other_s, other_n)
         # A sum may be near 0 while its parts, and their rounding, are not: hence the second term.
         near = CLOSE * max(abs(a), abs(b)) + (0.0 if self.kind in POWERS else 1e-9)
@@ -108,7 +110,7 @@ class Objective:
 
     def _compare_exactly(self, s: float, n: int, other_s: float, other_n: int) -> int:
         x, y = Fraction(s), Fraction(other_s)
-        if self.kind not in POWERS or n == other_n or x * y <= 0:
+        if self.kind not in POWERS or x * y <= 0:
             if self.kind not in POWERS:
                 x, y = x + self._reward(n), y + self._reward(other_n)
             return (x > y) - (x < y)

@@ -148,28 +148,35 @@ class TreeCache:
         nodes = self.bias[:, :, self.trunk : self.length] == 0
         alive = nodes.any(1)
         count = int(alive.sum(1).max()) if alive.shape[1] else 0
-        order = (~alive).int().argsort(dim=1, stable=True)[:, :count]
-        columns = torch.arange(self.trunk, device=order.device).expand(len(order), -1)
-        columns = torch.cat((columns, order + self.trunk), dim=1)
-        width, length = self.rows.width, columns.shape[1]
+        order = (~alive).int().argsort(dim=1, stable=True)[:, :count] + self.trunk
+        width, length = self.rows.width, self.trunk + count
         room = width * max(SHORTEST_CYCLE, math.isqrt(2 * length // width))
-        self.keys = self._moved(self.keys, columns, room)
-        self.values = self._moved(self.values, columns, room)
+        # Where every column is some row's, as of one row a source, nothing changes its place.
+        moving = None if length == self.length else order
+        self.keys = self._moved(self.keys, moving, length, room)
+        self.values = self._moved(self.values, moving, length, room)
         bias = self.bias.new_full((*self.bias.shape[:2], length + room), -torch.inf)
-        index = columns[:, None].expand(-1, width, -1)
-        torch.gather(self.bias, 2, index, out=bias[:, :, :length])
+        bias[:, :, : self.trunk] = self.bias[:, :, : self.trunk]
+        index = order[:, None].expand(-1, width, -1)
+        bias[:, :, self.trunk : length] = self.bias.gather(2, index)
         self.bias, self.length = bias, length
 
     def _moved(
-        self, held: Float[Tensor, "layers sources heads _column head"], columns: Tensor, room: int
+        self,
+        held: Float[Tensor, "layers sources heads _column head"],
+        order: Int[Tensor, "sources node"] | None,
+        length: int,
+        room: int,
     ) -> Float[Tensor, "layers sources heads _length head"]:
-        """The given columns of each source, with room behind them (zeros: 0 · NaN is NaN)."""
+        """The trunk and the given nodes of each source (None: all), with room behind them."""
         layers, sources, heads, _, head = held.shape
-        length = columns.shape[1]
-        moved = held.new_zeros(layers, sources, heads, length + room, head)
-        index = columns[:, None, :, None].expand(-1, heads, -1, head)
-        for layer in range(layers):
-            moved[layer, :, :, :length] = held[layer].gather(2, index)
+        moved = held.new_empty(layers, sources, heads, length + room, head)
+        same = length if order is None else self.trunk
+        moved[:, :, :, :same] = held[:, :, :, :same]
+        if order is not None:
+            index = order[:, None, :, None].expand(-1, heads, -1, head)
+            for layer in range(layers):
+                moved[layer, :, :, same:length] = held[layer].gather(2, index)
         return moved
 
     def write(

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.decoding import Decoded, Exact, Hypothesis, Scorer, beam_search, exact_search
-from unrolled.decoding.beam import STOPS, OnPrefix
+from unrolled.decoding.beam import STOPS
 from unrolled.decoding.exact import BUDGET
 from unrolled.decoding.explain import explain, verdict
 from unrolled.decoding.objectives import parse_objective
 from unrolled.decoding.processors import LogitProcessor
+from unrolled.decoding.search import OnPrefix
 from unrolled.errors import BadInput
 from unrolled.receipts import Receipt
 
