@@ -83,7 +83,7 @@ class Peer:
 
 FORMATS = ("float32", "bfloat16", "int8", "int4")
 PEERS = (
-    Peer("unrolled", "ours", ("unrolled",), ("float32",)),
+    Peer("unrolled", "ours", ("unrolled",), FORMATS),
     Peer("transformers", "hugging_face", ("transformers",), ("float32", "bfloat16")),
     Peer(
         "transformers, compiled", "hugging_face", ("transformers",), ("float32", "bfloat16"),

@@ -1,8 +1,8 @@
 """How fast does SmolLM2-135M decode on a processor, in each number format, against every peer?
 
-    python benchmarks/kernels.py convert RUN --models DIR [--converter PYTHON]
-    python benchmarks/kernels.py PART... RUN --models DIR --json FILE [--only NAME,...]
-    python benchmarks/kernels.py table --json FILE
+    python benchmarks/smollm.py convert RUN --models DIR [--converter PYTHON]
+    python benchmarks/smollm.py PART... RUN --models DIR --json FILE [--only NAME,...]
+    python benchmarks/smollm.py table --json FILE
 
 RUN is the folder of `unrolled import smollm2`. DIR keeps the peers' files, some 4 GB, which
 `convert` makes with each peer's own converter (benchmarks/peers/requirements.txt says what must be
