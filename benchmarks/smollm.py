@@ -111,7 +111,7 @@ def entrants(models: Path, only: str, part: str, known: dict[str, Any]) -> list[
                 measure.say(f"  {one.name}: skipped, it isn't converted")
                 continue
             rates = known.get(one.name, {})
-            tried = rates.get("greedy" if part in ("greedy", "load", "quality") else "beam", {})
+            tried = rates.get(measure.CHOSEN_BY.get(part, ""), {})
             best = max(tried, key=tried.__getitem__, default="2")
             found.append(Entrant(peer, weights, int(best)))
     return found

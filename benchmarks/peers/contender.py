@@ -9,7 +9,6 @@ be had where none is installed.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -56,7 +55,6 @@ class Peer:
     weights: tuple[str, ...]
     converted: str = ""
     """The beginning of the folder's name with its model; peers may share one."""
-    beams: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def missing(self) -> str:
@@ -67,10 +65,6 @@ class Peer:
             except metadata.PackageNotFoundError:
                 return package
         return ""
-
-    def version(self) -> str:
-        """Of the first package."""
-        return metadata.version(self.packages[0])
 
     def code(self) -> ModuleType:
         """The peer's file."""

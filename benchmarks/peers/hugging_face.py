@@ -37,7 +37,7 @@ class Transformers:
     def __init__(self, model: Any, compiled: bool) -> None:
         self.model = model
         self.options = {"cache_implementation": "static"} if compiled else {}
-        self.end = model.generation_config.eos_token_id
+        self.end: int = model.config.eos_token_id
 
     def generate(
         self, prompts: Sequence[Sequence[int]], beam_size: int, new_tokens: int

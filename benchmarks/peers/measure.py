@@ -30,6 +30,16 @@ WORKLOADS: dict[str, Callable[[Texts], dict[str, Any]]] = {
     "first": lambda texts: {"prompts": [texts.long], "beam_size": 1, "new_tokens": 1},
 }
 """What is timed. `greedy` and `beam` take a prompt at a time, the others all at once."""
+CHOSEN_BY = {
+    "greedy": "greedy",
+    "beam": "beam",
+    "rows": "first",
+    "batch": "first",
+    "first": "first",
+    "load": "greedy",
+    "quality": "greedy",
+}
+"""Which part's rates choose the number of threads of a part: many rows are bound as a prompt is."""
 Found = dict[str, Any]
 
 
@@ -76,11 +86,10 @@ def threads(entrants: Sequence[Entrant], models: Path, texts: Texts) -> Found:
         for count in (1, 2):
             with workers([replace(entrant, threads=count)], models) as all_:
                 for worker in all_.values():
-                    for part in ("greedy", "beam"):
-                        if part == "greedy" or entrant.peer.beams:
-                            tries = attempts(worker, WORKLOADS[part](texts), part, 2)
-                            rates = found.setdefault(entrant.name, {}).setdefault(part, {})
-                            rates[str(count)] = tries[-1] if tries else 0.0
+                    for part in sorted(set(CHOSEN_BY.values())):
+                        tries = attempts(worker, WORKLOADS[part](texts), part, 2)
+                        rates = found.setdefault(entrant.name, {}).setdefault(part, {})
+                        rates[str(count)] = tries[-1] if tries else 0.0
         say(f"  {entrant.name}: {found.get(entrant.name)}")
     return found
 
@@ -150,7 +159,7 @@ def load_once(entrant: Entrant, models: Path, texts: Texts) -> dict[str, float]:
         prompt = [texts.short[0]]
         first = worker.ask("generate", prompts=prompt, beam_size=1, new_tokens=1)
         whole = time.perf_counter() - worker.started
-        for size in (1, 4) if entrant.peer.beams else (1,):
+        for size in (1, 4):
             worker.ask("generate", prompts=prompt, beam_size=size, new_tokens=NEW)
         return {
             "process": whole,
@@ -168,6 +177,10 @@ def quality(entrants: Sequence[Entrant], models: Path, texts: Texts) -> Found:
     truth: np.ndarray | None = None
     right: list[list[int]] = []
     entrants = sorted(entrants, key=lambda one: (one.peer.name, one.weights) != REFERENCE)
+    if not entrants or (entrants[0].peer.name, entrants[0].weights) != REFERENCE:
+        raise SystemExit(
+            f"quality is measured against {' in '.join(REFERENCE)}, which must take part"
+        )
     for entrant in entrants:
         with workers([entrant], models) as all_, tempfile.TemporaryDirectory() as folder:
             for worker in all_.values():
@@ -180,8 +193,12 @@ def quality(entrants: Sequence[Entrant], models: Path, texts: Texts) -> Found:
                     say(f"  {entrant.name}: left out, {error}")
                     continue
                 rows = np.load(path)
-                if truth is None:
+                if entrant is entrants[0]:
                     truth, right = rows, tokens
+                if truth is None:
+                    raise SystemExit(
+                        f"{entrants[0].name}, which the others are measured by, failed"
+                    )
                 error = np.abs(rows - truth)
                 real = [token for text in texts.scored for token in text[first:]]
                 nats = [float(r[np.arange(len(real)), real].mean()) for r in (truth, rows)]

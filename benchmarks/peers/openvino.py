@@ -91,6 +91,7 @@ class GenAI:
 
         self.genai, self.folder, self.settings = openvino_genai, folder, settings
         self.pipeline = openvino_genai.LLMPipeline(str(folder), "CPU", settings)
+        self.bare: Bare | None = None
         self.end = end_of(folder)
 
     def generate(
@@ -109,7 +110,8 @@ class GenAI:
 
     def log_probs(self, tokens: Sequence[int], first: int) -> np.ndarray:
         """The pipeline shows none: those of the same graph under the same settings."""
-        return Bare(self.folder, self.settings, 1).log_probs(tokens, first)
+        self.bare = self.bare or Bare(self.folder, self.settings, 1)
+        return self.bare.log_probs(tokens, first)
 
 
 def last_only(model: Any) -> None:
