@@ -38,7 +38,7 @@ def edges(graph):
             lambda i, j: abs(i - j) <= 1 or i == 0 or j == 0,
         ),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, Graph) else "",
 )
 def test_a_builder_has_exactly_the_edges_of_its_rule(graph, heard):
     n = graph.num_nodes

@@ -171,11 +171,11 @@ class Equivalent(Command):
 
     def of_run(self, folder: Path) -> int:
         """A row an attention."""
+        from unrolled.models import load
         from unrolled.models.as_graph import layers_equivalent
-        from unrolled.tasks.answering import open_run
+        from unrolled.tasks.answering import open_job
 
-        job, model = open_run(folder)
-        layers = layers_equivalent(model, job.validation[0])
+        layers = layers_equivalent(load(folder), open_job(folder).validation[0])
         same = all(layer.same for layer in layers)
         if self.json:
             rows = [

@@ -28,6 +28,7 @@ class Options:
     vocab_size: int
     below_zero: bool
     rules: tuple[str, ...] = ()
+    weights: str = "float32"
 
 
 @dataclass(slots=True)
@@ -187,4 +188,5 @@ class Search:
             self.max_length,
             options.below_zero,
             options.rules,
+            options.weights,
         )
