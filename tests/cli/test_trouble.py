@@ -93,7 +93,7 @@ def test_memory_that_runs_out_in_the_middle_is_one_line(
     def large(*_: object) -> None:
         torch.empty(1 << 50)  # PyTorch's own complaint
 
-    monkeypatch.setattr(PairJob, "score", large)
+    monkeypatch.setattr(PairJob, "predictions", large)
     assert "out of memory" in ended(capsys, 1, "evaluate", trained)
 
 
@@ -103,7 +103,7 @@ def test_another_failure_is_not_taken_for_a_lack_of_memory(
     def broken(*_: object) -> None:
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr(PairJob, "score", broken)
+    monkeypatch.setattr(PairJob, "predictions", broken)
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         main(["evaluate", str(trained)])
 
@@ -184,7 +184,7 @@ def test_ctrl_c_while_scoring_is_one_line(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(PairJob, "score", interrupted)
+    monkeypatch.setattr(PairJob, "predictions", interrupted)
     assert ended(capsys, 130, "evaluate", trained) == "unrolled evaluate: interrupted"
 
 

@@ -15,6 +15,7 @@ pytest.importorskip("numba")
 
 from unrolled.errors import BadInput
 from unrolled.kernels import FORMATS, Packed, unpack
+from unrolled.kernels.formats import LEVELS, SPAN
 from unrolled.models import packed
 from unrolled.models.build import build
 from unrolled.models.config import ModelConfig
@@ -39,10 +40,12 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
 LARGE: dict[str, Any] = {"hidden_size": 320, "intermediate_size": 300, "num_kv_heads": 2}
 """Inputs of more than a span, and of no whole number of groups."""
 PROMPTS = [[3, 1, 4, 1, 5], [9, 2], [6], [5, 3, 5]]
-APART = {"float32": 1e-4, "bfloat16": 1e-4, "int8": 1e-3, "int4": 4e-3}
-"""How far log-probabilities may be from those of the model with Ŵ in the place of W. What is left
-is float32's rounding, and in the integer formats that of activations to 16 bits and a little less
-(1/32767 and 1/8199 of the largest of 256), at logits of a few units here."""
+APART = {"float32": 1e-4, "bfloat16": 1e-4, "int8": 2e-3, "int4": 6e-3}
+"""How far log-probabilities may be from those of the model with Ŵ in the place of W, and what its
+matrices are multiplied by rounded as the integer formats round it. What is left is float32's
+rounding, and that it lets a few activations fall on the other side of a half: a whole step of
+theirs, and a hundredth of what the format itself changes here.
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +66,17 @@ def made(seed: int = 0, **options: Any) -> Decoder:
     return model.eval()
 
 
+def whole_numbered(x: torch.Tensor, levels: int) -> torch.Tensor:
+    """Each span of each row as whole multiples, up to `levels`, of a step of its own."""
+    parts = []
+    for span in x.double().split(SPAN, dim=-1):
+        step = span.abs().amax(-1, keepdim=True) / levels
+        parts.append(torch.where(step > 0, (span / step).round() * step, 0.0))
+    return torch.cat(parts, dim=-1).to(x)
+
+
 def rounded(model: Decoder, weights: str) -> Decoder:
-    """The ordinary model with Ŵ in the place of W."""
+    """The ordinary model with Ŵ in the place of W, and activations rounded before products."""
     other = build("decoder", model.config)
     with torch.no_grad():
         for pack, weight in zip(
@@ -72,6 +84,12 @@ def rounded(model: Decoder, weights: str) -> Decoder:
         ):
             array = unpack(pack, weight.shape[1]) if isinstance(pack, Packed) else pack
             weight.copy_(torch.from_numpy(np.array(array)))
+    if weights in LEVELS:
+        for module in other.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.register_forward_pre_hook(
+                    lambda _, given: (whole_numbered(given[0], LEVELS[weights]),)
+                )
     assert isinstance(other, Decoder)
     return other.eval()
 
@@ -134,8 +152,7 @@ def test_the_formats_are_not_the_same_model() -> None:
     exact = alone(model, PROMPTS[0])
     off = [float((alone(rounded(model, w), PROMPTS[0]) - exact).abs().max()) for w in FORMATS]
     assert off[0] == 0.0
-    assert min(off[1:]) > 3 * APART["float32"]
-    assert off[3] > 3 * APART["int4"]
+    assert min(off[1:]) > 3 * APART["int4"]
 
 
 @pytest.mark.parametrize("weights", FORMATS)

@@ -274,3 +274,10 @@ def test_fractions_are_taken_exactly():
 def test_what_is_no_matrix_is_refused(W, message):
     with pytest.raises(BadInput, match=message):
         spectrum(W)
+
+
+@pytest.mark.parametrize("entry", [[-1, 1], [1, 1], ["1/3", "-1/7"], [-5, 3]])
+def test_a_root_known_exactly_needs_no_room_beyond_the_intervals(entry):
+    """Its modulus is irrational and its disc a point: whole units of 2^-q would round it out."""
+    receipt = by_polynomial(Matrix.of([[entry]])).receipt()
+    assert receipt.check() == receipt.claim

@@ -108,8 +108,8 @@ def self_passed(
 def cross_passed(
     layer: CrossAttention,
     x: Float[Tensor, "1 time hidden"],
-    keys: Float[Tensor, "1 heads source head"],
-    values: Float[Tensor, "1 heads source head"],
+    keys: Float[Tensor, "1 kv_heads source head"],
+    values: Float[Tensor, "1 kv_heads source head"],
     sight: Sight,
 ) -> tuple[Parts, Graph, int]:
     """The source's nodes come first; they send k and v and ask nothing."""

@@ -1994,7 +1994,7 @@ def check_radius(found: list[Disc], q: int, low: Fraction, high: Fraction) -> No
     `low` or farther out. The union is grown from the disc that stands farthest out.
     """
     unit = Fraction(2) ** q
-    top, bottom = math.floor(high * unit), math.ceil(low * unit)
+    top, bottom = high * unit, low * unit
     for a, b, radius in found:
         if top < radius or a * a + b * b > (top - radius) ** 2:
             raise Refuted("answer.radius: an eigenvalue may lie above the interval")
