@@ -186,7 +186,7 @@ def test_answers_that_cannot_be_are_refused(tmp_path):
         build_writeup(tmp_path, answers=mine)
     mine.mkdir()
     (mine / "4-7.typ").write_text("word " * 300)
-    with pytest.raises(BadInput, match="431 words; at most 350"):
+    with pytest.raises(BadInput, match="447 words; at most 350"):
         build_writeup(tmp_path, answers=mine)
     (mine / "4-7.typ").write_text("#nothing")
     with pytest.raises(BadInput, match=r"don't compile: .*unknown variable"):
