@@ -37,10 +37,10 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "tie_embeddings": (True, False),
     "num_kv_heads": (0, 2, 1),
 }
-LARGE: dict[str, Any] = {"hidden_size": 320, "intermediate_size": 300, "num_kv_heads": 2}
+LARGE: dict[str, Any] = {"hidden_size": 560, "intermediate_size": 540, "num_kv_heads": 2}
 """Inputs of more than a span, and of no whole number of groups."""
 PROMPTS = [[3, 1, 4, 1, 5], [9, 2], [6], [5, 3, 5]]
-APART = {"float32": 1e-4, "bfloat16": 1e-4, "int8": 2e-3, "int4": 6e-3}
+APART = {"float32": 1e-4, "bfloat16": 1e-4, "int8": 2e-3, "int4": 2e-2}
 """How far log-probabilities may be from those of the model with Ŵ in the place of W, and what its
 matrices are multiplied by rounded as the integer formats round it. What is left is float32's
 rounding, and that it lets a few activations fall on the other side of a half: a whole step of
@@ -152,7 +152,7 @@ def test_the_formats_are_not_the_same_model() -> None:
     exact = alone(model, PROMPTS[0])
     off = [float((alone(rounded(model, w), PROMPTS[0]) - exact).abs().max()) for w in FORMATS]
     assert off[0] == 0.0
-    assert min(off[1:]) > 3 * APART["int4"]
+    assert all(off[i] > 3 * APART[FORMATS[i]] for i in (1, 2, 3))
 
 
 @pytest.mark.parametrize("weights", FORMATS)

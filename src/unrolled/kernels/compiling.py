@@ -62,7 +62,7 @@ def telling(tell: Tell | None) -> Iterator[None]:
         event.unregister("numba:compile", listener)
 
 
-class _Listener(event.Listener):  # type: ignore[misc]  # numba has no types
+class _Listener(event.Listener):
     """Tells once."""
 
     def __init__(self, tell: Tell) -> None:

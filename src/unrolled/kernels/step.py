@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
-from numba import carray, types
+from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
 from unrolled.kernels.compiling import compiled, kept, sources
@@ -105,7 +105,7 @@ class Work(NamedTuple):
     """float32 [wanted, chunks of the vocabulary, 2]: highest logit, and sum of e^(logit - it)."""
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _pointer(typing: Any, address: Any, like: Any) -> Any:
     """The address as a pointer to numbers of the array's type."""
 

@@ -37,7 +37,7 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, place: Any) -> A
     return builder.gep(data, [place])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _add(typing: Any, array: Any) -> Any:
     """Count one more thread; what it wrote before is there for those who see it counted."""
 
@@ -50,7 +50,7 @@ def _add(typing: Any, array: Any) -> Any:
     return types.void(array), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _look(typing: Any, array: Any, place: Any) -> Any:
     """The counter or the flag as it is now."""
 

@@ -257,9 +257,8 @@ class PackedDecoder:
             self._largest = self._made(*self._most)
         if (rows, wanted) not in self._work:
             *parts, scores, sums = self._largest
-            self._work = {
-                (rows, wanted): Work(*(part[:rows] for part in parts), scores, sums[:wanted])
-            }
+            cut = [part[:rows] for part in parts]
+            self._work = {(rows, wanted): Work._make([*cut, scores, sums[:wanted]])}
         return self._work[rows, wanted]
 
     def _made(self, rows: int, wanted: int) -> list[np.ndarray]:
@@ -284,7 +283,7 @@ class PackedDecoder:
         names = matrices(self.config)
         held = [pack for name in names if isinstance(pack := self.packs[name], Packed)]
         width = 2 * slots.keys.itemsize * slots.keys.shape[0] * slots.keys.shape[2]
-        return sum(pack.nbytes for pack in held) + len(slots.held()) * width
+        return sum(pack.nbytes for pack in held) + len(slots.held()) * int(width)
 
 
 def _checked(config: ModelConfig, packs: Packs) -> str:

@@ -42,7 +42,7 @@ class Slots:
     @property
     def count(self) -> int:
         """Slots of the pool."""
-        return self.keys.shape[1]
+        return int(self.keys.shape[1])
 
     def held(self) -> Int32[np.ndarray, " held"]:
         """The slots that some row names, each once."""
