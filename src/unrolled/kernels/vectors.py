@@ -62,10 +62,13 @@ class Vectors:
         self.lanes = 16 if "+avx512bw" in has else 8
         self.pairs = next((named for need, named in PAIRS.items() if need in has), None)
 
-    def places(self, first: Value, count: int, last: Value) -> list[Value]:
-        """First, first + 1, …, and last - 1 in place of what is beyond it."""
-        end = self.builder.sub(last, INT64(1))
-        return [self.smaller(self.builder.add(first, INT64(i)), end) for i in range(count)]
+    def places(self, first: Value, count: int, last: Value, apart: Value = None) -> list[Value]:
+        """First, first + apart (or 1), …, and last - 1 in place of what is beyond it."""
+        end, answer = self.builder.sub(last, INT64(1)), []
+        for _ in range(count):
+            answer.append(self.smaller(first, end))
+            first = self.builder.add(first, apart or INT64(1))
+        return answer
 
     def smaller(self, a: Value, b: Value) -> Value:
         """The smaller of two 64-bit numbers."""
