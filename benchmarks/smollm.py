@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, help="where the peers' files are kept")
     parser.add_argument("--converter", default=sys.executable, help="the converters' Python")
     parser.add_argument("--json", type=Path, help="where numbers are kept")
-    parser.add_argument("--only", default="", help="names of peers, with commas")
+    parser.add_argument("--only", default="", help="names of peers or contenders, with commas")
     parser.add_argument("--rounds", type=int, default=4)
     options = parser.parse_args()
     if options.words == ["table"] and options.json:
@@ -100,13 +100,16 @@ def entrants(models: Path, only: str, part: str, known: dict[str, Any]) -> list[
     """Who takes part, each on the number of threads that was faster; the others are named."""
     found = []
     for peer in PEERS:
-        if only and peer.name not in only.split(","):
+        named = only.split(",")
+        if only and not any(name.startswith(peer.name) for name in named):
             continue
         if missing := peer.missing():
             measure.say(f"  {peer.name}: skipped, {missing} is not installed")
             continue
         for weights in peer.weights:
             one = Entrant(peer, weights, 2)
+            if only and not {peer.name, one.name} & {*named}:
+                continue
             if not peer.folder(models, weights).exists():
                 measure.say(f"  {one.name}: skipped, it isn't converted")
                 continue
