@@ -365,7 +365,7 @@ def test_the_loss_of_a_batch_is_that_of_the_model_with_the_near_matrices(
     [
         ("values", np.zeros((24, 31), np.int8)),
         ("scales", np.zeros(3, np.float32)),
-        ("scales", np.zeros(24, np.float64)),
+        ("scales", np.zeros(24, np.int16)),
         ("groups", np.zeros((24, 1, 2), np.int16)),
     ],
 )
