@@ -72,8 +72,6 @@ WAYS: dict[str, Callable[[Function, Tensor], object]] = {
 }
 
 
-# PyTorch's forward mode loads rules that are written with a deprecated part of it.
-@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_second_derivative_is_refused_rather_than_wrong(name: str, way: str) -> None:

@@ -44,7 +44,6 @@ def test_it_agrees_with_torch_in_both_directions(graph, bias):
     close(back(h, h, h, attn_mask=~graph.dense(), need_weights=False)[0], expected)
 
 
-@pytest.mark.filterwarnings("ignore")
 @graphs
 def test_it_agrees_with_pytorch_geometric_on_copied_weights(graph):
     from torch_geometric.nn import TransformerConv
