@@ -163,7 +163,7 @@ def density(least: int) -> None:
                     work[kernel] = partial(attend, heads, graph, kernel, backward)
                 rates = interleaved(work, rounds=rounds)
                 took = {name: 1e3 / statistics.median(values) for name, values in rates.items()}
-                picked = "dense" if prefers_dense(graph, size) else "sparse"
+                picked = "dense" if prefers_dense(graph, size, backward) else "sparse"
                 ratio = took[picked] / min(took.values())
                 cells.append(f"{took['sparse']:8.2f} {took['dense']:8.2f} {picked:>6} {ratio:5.2f}")
             print(f"    n {nodes:5} d {size:3} {100 * share:4.0f} %  " + "   ".join(cells))

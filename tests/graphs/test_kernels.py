@@ -190,11 +190,18 @@ def test_half_precision_is_computed_in_float32_and_no_edge_sized_tensor_of_rows_
     assert sum(t.numel() for t in saved) == 4 * heads[0].numel() + 2 * 30, "q, k, v, out and L"
 
 
-def test_the_choice_follows_the_numbers_of_nodes_edges_and_features_alone():
-    assert prefers_dense(Graph.complete(1000), 64)
-    assert prefers_dense(Graph.causal(1000), 64)
-    assert not prefers_dense(Graph.sliding_window(1000, 64), 16)
-    assert not prefers_dense(Graph([[0], [1]], 10**5), 16)
+@pytest.mark.parametrize("gradient", [False, True])
+def test_the_choice_follows_the_numbers_of_nodes_edges_and_features_alone(gradient):
+    assert prefers_dense(Graph.complete(1000), 64, gradient)
+    assert prefers_dense(Graph.causal(1000), 64, gradient)
+    assert not prefers_dense(Graph.sliding_window(1000, 64), 16, gradient)
+    assert not prefers_dense(Graph([[0], [1]], 10**5), 16, gradient)
     small = Graph.sliding_window(100, 4)
-    assert prefers_dense(small, 16), "calls cost more than the few pairs"
-    assert not prefers_dense(small, 128)
+    assert prefers_dense(small, 16, gradient), "calls cost more than the few pairs"
+    assert not prefers_dense(small, 128, gradient)
+
+
+def test_edges_lose_to_pairs_sooner_where_a_gradient_is_wanted():
+    graph = Graph.from_dense(torch.arange(400**2).reshape(400, 400) % 20 < 7)
+    assert prefers_dense(graph, 10**6, gradient=True)
+    assert not prefers_dense(graph, 10**6, gradient=False)

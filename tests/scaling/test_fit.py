@@ -11,7 +11,7 @@ from tests.scaling.synthetic import TRUE, synthetic
 from unrolled.errors import BadInput, WorkFailed
 from unrolled.receipts import Receipt
 from unrolled.scaling import LAWS, PUBLISHED, Runs, allocate, fit
-from unrolled.scaling.fit import Fit, interval
+from unrolled.scaling.fit import Fit, bootstrap, interval
 from unrolled.scaling.minimise import huber, minimise
 
 
@@ -98,13 +98,19 @@ def test_95_percent_intervals_contain_the_truth_in_90_to_99_percent_of_200_trial
 
 def test_bootstrap_samples_begun_at_the_optimum_are_at_their_own_best_optimum():
     runs = synthetic(50, 0.01, 7)
-    found = fit(LAWS["hoffmann"], runs, bootstraps=12, seed=5)
+    found = bootstrap(fit(LAWS["hoffmann"], runs), 12, seed=5)
     assert found.unconverged == 0
     drawn = np.random.default_rng(5).multinomial(50, np.full(50, 1 / 50), 12)
     for counts, theta in zip(drawn, found.drawn()[1], strict=True):
         again = runs.take(np.repeat(np.arange(50), counts))
         alone = fit(LAWS["hoffmann"], again)
         assert objective(again, theta, 1e-3) == pytest.approx(alone.objective, rel=1e-6)
+
+
+@pytest.mark.parametrize("samples", [1, 39])
+def test_fewer_samples_than_an_interval_needs_are_refused(samples):
+    with pytest.raises(BadInput, match=f"^{samples} bootstrap samples don't reach the ends"):
+        fit(LAWS["hoffmann"], synthetic(50, 0.01, 7), bootstraps=samples)
 
 
 def test_the_ends_of_an_interval_are_those_that_scipy_finds():

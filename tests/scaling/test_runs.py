@@ -34,6 +34,11 @@ def test_names_can_be_mapped(tmp_path):
     assert read(tmp_path, text, names).loss.tolist() == [3.5]
 
 
+def test_a_column_that_stands_twice_is_refused(tmp_path):
+    with pytest.raises(BadInput, match=r"has 2 columns called 'loss': keep one$"):
+        read(tmp_path, "parameters,tokens,loss,loss\n10,200,3.5,3.4\n")
+
+
 def test_the_shipped_sweep_is_what_the_page_says():
     runs, curves = read_runs("shipped"), read_runs("shipped-curves")
     assert len(runs) == len(set(runs.names)) == 29

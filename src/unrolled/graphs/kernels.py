@@ -143,18 +143,21 @@ DENSE_NODES = 16384
 """With more, the mask alone is above 1 GB in float32, and the edges it is."""
 CROSSOVER = 0.38
 """What a pair costs of what an edge costs: measured by benchmarks/graphs.py."""
+WITH_GRADIENT = 0.33
+"""The same where the gradient is wanted too: edges lose more by it than pairs."""
 HEAD_START = 200_000
 """As many features of edges cost what calling the kernels of edges costs above those of pairs."""
 
 
-def prefers_dense(graph: Graph, head_size: int) -> bool:
-    """Whether all pairs are cheaper than the edges alone.
+def prefers_dense(graph: Graph, head_size: int, gradient: bool) -> bool:
+    """Whether all pairs are cheaper than the edges alone, with or without a gradient to come.
 
     Decided by constants, not by a stopwatch: the same graph gives the same bits on every run.
     """
     n = graph.num_nodes
     edges = graph.num_edges + HEAD_START / head_size
-    return n <= DENSE_NODES and edges >= CROSSOVER * n * n
+    share = WITH_GRADIENT if gradient else CROSSOVER
+    return n <= DENSE_NODES and edges >= share * n * n
 
 
 def graph_attention(
@@ -186,7 +189,9 @@ def graph_attention(
     dtype = v.dtype if v.dtype == torch.float64 else torch.float32
     rows = [t.to(dtype).reshape(-1, *t.shape[-2:]).contiguous() for t in (q, k, v)]
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    dense = kernel == "dense" or (kernel == "auto" and prefers_dense(graph, q.shape[-1]))
+    gradient = torch.is_grad_enabled() and any(t.requires_grad for t in rows)
+    auto = kernel == "auto" and prefers_dense(graph, q.shape[-1], gradient)
+    dense = kernel == "dense" or auto
     with torch.autocast(q.device.type, enabled=False):
         if dense and bias is None:
             out = dense_rows(rows[0], rows[1], rows[2], graph, scale)

@@ -26,6 +26,8 @@ from unrolled.scaling.runs import Runs
 DELTA = 1e-3
 SAME = 1e-6
 """Starts whose objectives differ by a smaller share have reached the same optimum."""
+LEAST_SAMPLES = 40
+"""As many are needed for one of them to lie beyond each end of a 95 % interval."""
 LEAST_REACHED = 0.1
 """A smaller share of starts at the best optimum is no fit to be trusted."""
 BATCH = 500
@@ -164,7 +166,7 @@ def fit(
         law: one of `unrolled.scaling.LAWS`.
         runs: more of them than the law has parameters, at different sizes and tokens.
         delta: where the Huber loss turns from a square into an absolute value, in log loss.
-        bootstraps: samples drawn for intervals; 0: none.
+        bootstraps: samples drawn for intervals, at least `LEAST_SAMPLES`; 0: none.
         seed: of those draws.
         least_reached: the share of starts that has to end at the best optimum.
         progress: told how many fits of the bootstrap are made, of how many.
@@ -174,6 +176,11 @@ def fit(
         WorkFailed: fewer starts than `least_reached` ended at the best optimum, or it is none.
     """
     check(law, runs, delta)
+    if 0 < bootstraps < LEAST_SAMPLES:
+        raise BadInput(
+            f"{bootstraps} bootstrap samples don't reach the ends of a 95 % interval: draw "
+            f"{LEAST_SAMPLES} or more (1000 is usual), or 0 for no intervals"
+        )
     inputs = law.prepare(runs)
     ends = minimise(law, inputs, runs.loss, law.starts(inputs, runs.loss), delta)
     best = int(np.nanargmin(ends.objective))

@@ -119,13 +119,14 @@ def read_runs(path: str | Path, names: Mapping[str, str] | None = None) -> Runs:
             raise BadInput(f"{name!r} is none of the columns {', '.join(COLUMNS + OPTIONAL)}")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+            table = csv.DictReader(file)
+            rows = list(table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadInput(f"{path} can't be read as a table: {reason}") from None
     if not rows:
         raise BadInput(f"{path} holds no runs: a header and a row a run are expected")
-    check_header(path, list(rows[0]), names)
+    check_header(path, table.fieldnames or (), names)
     found = {
         name: numbers(path, rows, names.get(name, name), name == "embedding_parameters")
         for name in (*COLUMNS, *OPTIONAL[:2])
@@ -137,8 +138,11 @@ def read_runs(path: str | Path, names: Mapping[str, str] | None = None) -> Runs:
 
 
 def check_header(path: Path, header: Sequence[str | None], names: Mapping[str, str]) -> None:
-    """Raise `BadInput` for a header without the columns, saying what is there instead."""
+    """Raise `BadInput` for a header that doubles a column or lacks one, saying what is there."""
     columns = [column for column in header if column is not None]
+    for column in columns:
+        if columns.count(column) > 1:
+            raise BadInput(f"{path} has {columns.count(column)} columns called {column!r}: keep one")
     missing = [n for n in COLUMNS if names.get(n, n) not in columns]
     wanted = [names[n] for n in OPTIONAL if n in names and names[n] not in columns]
     if not missing and not wanted:
