@@ -95,6 +95,24 @@ def test_rows_of_a_tree_are_their_own_sequences(kind: type, options: Any, widest
     assert tree.keys.shape[1] < len(PROMPTS)
 
 
+@torch.no_grad()
+def test_a_source_whose_every_node_is_needed_leaves_those_of_others_in_their_places() -> None:
+    model, rng = built(Decoder), random.Random(2)
+    tree, rows = start(model)
+    for step in range(STEPS):
+        parents = []
+        for source in range(len(PROMPTS)):
+            own = [i for i, row in enumerate(rows) if row[0] == source]
+            chosen = own if source == 0 else [rng.choice(own)] * len(own)
+            parents += chosen if step else own * 2
+        tokens = [rng.randrange(19) for _ in parents]
+        rows = [(rows[p][0], [*rows[p][1], t]) for p, t in zip(parents, tokens, strict=True)]
+        tree.reorder(torch.tensor(parents))
+        logits = model(torch.tensor(tokens)[:, None], cache=tree)[:, -1]
+        for row, got in zip(rows, logits, strict=True):
+            torch.testing.assert_close(got, whole(model, *row), rtol=0, atol=1e-9)
+
+
 def test_more_than_a_token_a_row_is_refused() -> None:
     model = built(Decoder)
     tree, _ = start(model)

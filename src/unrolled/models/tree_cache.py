@@ -151,14 +151,16 @@ class TreeCache:
         order = (~alive).int().argsort(dim=1, stable=True)[:, :count] + self.trunk
         width, length = self.rows.width, self.trunk + count
         room = width * max(SHORTEST_CYCLE, math.isqrt(2 * length // width))
-        # Where every column is some row's, as of one row a source, nothing changes its place.
+        # Where one source can spare no column, none has to move its own: those of one row a source.
         moving = None if length == self.length else order
         self.keys = self._moved(self.keys, moving, length, room)
         self.values = self._moved(self.values, moving, length, room)
         bias = self.bias.new_full((*self.bias.shape[:2], length + room), -torch.inf)
-        bias[:, :, : self.trunk] = self.bias[:, :, : self.trunk]
-        index = order[:, None].expand(-1, width, -1)
-        bias[:, :, self.trunk : length] = self.bias.gather(2, index)
+        same = length if moving is None else self.trunk
+        bias[:, :, :same] = self.bias[:, :, :same]
+        if moving is not None:
+            index = moving[:, None].expand(-1, width, -1)
+            bias[:, :, self.trunk : length] = self.bias.gather(2, index)
         self.bias, self.length = bias, length
 
     def _moved(
