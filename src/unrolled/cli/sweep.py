@@ -69,7 +69,9 @@ class Sweep(Command):
         if self.json:
             print_json({"table": str(table), "runs": rows})
             return 0
-        print(f"{table}: {len(rows)} run{'s' * (len(rows) != 1)}\n\nnext: unrolled scaling fit {table}")
+        print(
+            f"{table}: {len(rows)} run{'s' * (len(rows) != 1)}\n\nnext: unrolled scaling fit {table}"
+        )
         return 0
 
 

@@ -142,7 +142,9 @@ def check_header(path: Path, header: Sequence[str | None], names: Mapping[str, s
     columns = [column for column in header if column is not None]
     for column in columns:
         if columns.count(column) > 1:
-            raise BadInput(f"{path} has {columns.count(column)} columns called {column!r}: keep one")
+            raise BadInput(
+                f"{path} has {columns.count(column)} columns called {column!r}: keep one"
+            )
     missing = [n for n in COLUMNS if names.get(n, n) not in columns]
     wanted = [names[n] for n in OPTIONAL if n in names and names[n] not in columns]
     if not missing and not wanted:
