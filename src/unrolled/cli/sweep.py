@@ -69,9 +69,7 @@ class Sweep(Command):
         if self.json:
             print_json({"table": str(table), "runs": rows})
             return 0
-        print(
-            f"{table}: {len(rows)} run{'s' * (len(rows) != 1)}\n\nnext: unrolled scaling fit {table}"
-        )
+        print(f"{table}: {len(rows)} runs\n\nnext: unrolled scaling fit {table}")
         return 0
 
 
