@@ -190,8 +190,7 @@ def graph_attention(
     rows = [t.to(dtype).reshape(-1, *t.shape[-2:]).contiguous() for t in (q, k, v)]
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     gradient = torch.is_grad_enabled() and any(t.requires_grad for t in rows)
-    auto = kernel == "auto" and prefers_dense(graph, q.shape[-1], gradient)
-    dense = kernel == "dense" or auto
+    dense = kernel == "dense" or (kernel == "auto" and prefers_dense(graph, q.shape[-1], gradient))
     with torch.autocast(q.device.type, enabled=False):
         if dense and bias is None:
             out = dense_rows(rows[0], rows[1], rows[2], graph, scale)

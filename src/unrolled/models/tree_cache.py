@@ -155,12 +155,9 @@ class TreeCache:
         moving = None if length == self.length else order
         self.keys = self._moved(self.keys, moving, length, room)
         self.values = self._moved(self.values, moving, length, room)
-        bias = self.bias.new_full((*self.bias.shape[:2], length + room), -torch.inf)
-        same = length if moving is None else self.trunk
-        bias[:, :, :same] = self.bias[:, :, :same]
-        if moving is not None:
-            index = moving[:, None].expand(-1, width, -1)
-            bias[:, :, self.trunk : length] = self.bias.gather(2, index)
+        # What is known of a column goes the way of its key.
+        bias = self._moved(self.bias[None, ..., None], moving, length, room)[0, ..., 0]
+        bias[:, :, length:] = -torch.inf
         self.bias, self.length = bias, length
 
     def _moved(

@@ -137,9 +137,8 @@ def read_runs(path: str | Path, names: Mapping[str, str] | None = None) -> Runs:
     return Runs(**found, names=labels)
 
 
-def check_header(path: Path, header: Sequence[str | None], names: Mapping[str, str]) -> None:
+def check_header(path: Path, columns: Sequence[str], names: Mapping[str, str]) -> None:
     """Raise `BadInput` for a header that doubles a column or lacks one, saying what is there."""
-    columns = [column for column in header if column is not None]
     for column in columns:
         if columns.count(column) > 1:
             raise BadInput(
