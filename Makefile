@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 .PHONY: help run course course-picture test lint check clean
 
 help:
-	@echo "make run    install into $(VENV), train English -> Pig Latin, translate with it (2 to 5 minutes)"
+	@echo "make run    install into $(VENV), train English -> Pig Latin, translate with it (3 to 10 minutes)"
 	@echo "make test   install into $(VENV), run all tests"
 	@echo "make lint   linter, formatter and type checker"
 	@echo "make course build the problem set into build/ps3: write-up, slides, and notebooks, both graded"
