@@ -95,7 +95,7 @@ def test_allocate_by_published_constants_gives_gopher_40_billion_parameters(caps
 
 
 def test_allocate_warns_on_standard_error_how_far_a_budget_is(capsys, table):
-    code, out, err = run(capsys, "allocate", table, "1e26", "--bootstraps", 20)
+    code, out, err = run(capsys, "allocate", table, "1e26", "--bootstraps", 40)
     assert code == 0
     assert "parameters" in out
     assert "10,000 times above the largest of the runs" in err
@@ -136,6 +136,7 @@ def test_sweep_trains_a_grid_and_its_table_can_be_read(capsys, tmp_path):
         (["fit", "TABLE", "--delta", "0"], "delta is a positive number"),
         (["fit", "TABLE", "--columns", "loss=val"], "has no column val; it has parameters"),
         (["fit", "TABLE", "--bootstraps", "-1"], "--bootstraps is 0 or more"),
+        (["fit", "TABLE", "--bootstraps", "39"], "draw 40 or more"),
         (["fit", "TABLE", "--law", "kaplan-n", "--approaches"], "are for the law hoffmann"),
         (["allocate", "gopher", "1e20"], "expected a table of runs (.csv) or one of kaplan-n"),
         (["allocate", "hoffmann", "-5"], "the budget is a positive number, not -5"),
