@@ -46,7 +46,7 @@ class Fitting(Command):
     delta: float = 1e-3
     """Where the Huber loss of the log residuals turns from a square into an absolute value."""
     bootstraps: int = 1000
-    """Bootstrap samples behind the intervals; 0: none."""
+    """Bootstrap samples behind the intervals, at least 40; 0: none."""
     seed: int = 0
     """Of the bootstrap."""
     columns: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=COLUMN ...")] = ()
