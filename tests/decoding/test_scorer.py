@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from tests.models.test_values import VOCAB, close, draw, random_model, tiny
 
-from unrolled.decoding import DecoderScorer, EncoderDecoderScorer
+from unrolled.decoding import DecoderScorer, EncoderDecoderScorer, beam_search, sample
 from unrolled.decoding.scorer import pad
+from unrolled.decoding.scorers import TableScorer
 from unrolled.errors import BadInput
 
 BEGIN, END = 1, 0
@@ -125,3 +126,35 @@ def test_a_source_of_no_tokens_is_refused(sources: list[list[int]]) -> None:
         scorer = scorer_of(architecture, random_model(architecture, tiny()), 3)
         with pytest.raises(BadInput, match="at least one token"):
             scorer.start(sources)
+
+
+class Counting(TableScorer):
+    """Notes how many threads PyTorch has in each step, and may fail."""
+
+    own_threads = True
+    seen: ClassVar[list[int]] = []
+
+    def step(self, *row: Any) -> Any:
+        self.seen.append(torch.get_num_threads())
+        if len(self.seen) == 3:
+            raise BadInput("enough")
+        return super().step(*row)
+
+
+def test_a_scorer_with_threads_of_its_own_has_no_others_beside_it_while_it_is_searched() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        scorer = Counting(torch.tensor([0.1, 0.5, 0.4]), end_token=0)
+        with pytest.raises(BadInput, match="enough"):
+            sample(scorer, [[1]], max_length=8)
+        assert torch.get_num_threads() == 3
+        beam_search(scorer, [[1]], beam_size=2, max_length=4)
+        assert torch.get_num_threads() == 3
+        assert len(scorer.seen) > 3
+        assert set(scorer.seen) == {1}
+        scorer.own_threads, scorer.seen = False, []
+        sample(scorer, [[1]], max_length=2)
+        assert scorer.seen == [3]
+    finally:
+        torch.set_num_threads(before)

@@ -37,7 +37,7 @@ from unrolled.decoding.decoded import Decoded
 from unrolled.decoding.narrow import Narrow
 from unrolled.decoding.objectives import parse_objective
 from unrolled.decoding.processors import LogitProcessor, process, rule_of
-from unrolled.decoding.scorer import Scorer, weights_of
+from unrolled.decoding.scorer import Scorer, one_pool, weights_of
 from unrolled.decoding.search import OnPrefix, Options, Search
 from unrolled.errors import BadInput
 
@@ -46,6 +46,7 @@ ROWS_TOGETHER = 256
 """Sources × beam_size decoded side by side."""
 
 
+@one_pool
 @torch.no_grad()
 def beam_search(
     scorer: Scorer,

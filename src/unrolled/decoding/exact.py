@@ -28,13 +28,14 @@ from unrolled.decoding.decoded import Hypothesis
 from unrolled.decoding.objectives import Objective, parse_objective
 from unrolled.decoding.prefix_tree import Exact, Expansion, Node
 from unrolled.decoding.processors import LogitProcessor, process
-from unrolled.decoding.scorer import Scorer
+from unrolled.decoding.scorer import Scorer, one_pool
 from unrolled.errors import BadInput
 
 BUDGET = 10_000
 """Rows; a map of at most twice as many prefixes is what a receipt's checker reads."""
 
 
+@one_pool
 @torch.no_grad()
 def exact_search(
     scorer: Scorer,

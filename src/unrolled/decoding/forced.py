@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from unrolled.decoding.scorer import Scorer
+from unrolled.decoding.scorer import Scorer, one_pool
 
 ROWS_TOGETHER = 64
 """Rows that are scored side by side."""
@@ -23,6 +23,7 @@ def forced(scorer: Scorer, rows: Sequence[Row]) -> Iterator[list[float]]:
         yield from _together(scorer, rows[start : start + ROWS_TOGETHER])
 
 
+@one_pool
 @torch.no_grad()
 def _together(scorer: Scorer, rows: Sequence[Row]) -> list[list[float]]:
     found: list[list[float]] = [[] for _ in rows]

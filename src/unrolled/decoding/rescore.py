@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unrolled.decoding.candidates import FLOOR, rounded
 from unrolled.decoding.processors import LogitProcessor, parse_rules, process
-from unrolled.decoding.scorer import Scorer
+from unrolled.decoding.scorer import Scorer, one_pool
 from unrolled.errors import BadInput
 
 TOLERANCE = 1e-3
@@ -22,6 +22,7 @@ ROWS_TOGETHER = 64
 """Prefixes of a map that are scored side by side."""
 
 
+@one_pool
 @torch.no_grad()
 def rescore(
     scorer: Scorer,

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unrolled.decoding.processors import LogitProcessor, process
-from unrolled.decoding.scorer import Scorer
+from unrolled.decoding.scorer import Scorer, one_pool
 from unrolled.errors import BadInput
 
 ROWS_TOGETHER = 256
@@ -70,6 +70,7 @@ class Alternative(NamedTuple):
     log_prob: float
 
 
+@one_pool
 @torch.no_grad()
 def sample(
     scorer: Scorer,
@@ -218,6 +219,7 @@ def choose(
     return torch.multinomial(scores.softmax(-1), 1, generator=generator).squeeze(1)
 
 
+@one_pool
 @torch.no_grad()
 def alternatives(
     scorer: Scorer, source: Sequence[int], tokens: Sequence[int], *, k: int

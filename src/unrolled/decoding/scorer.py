@@ -5,14 +5,17 @@ A `Scorer` is all that `decoding/` sees, so whatever can be asked this way can b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from unrolled.errors import BadInput
+
+Search = TypeVar("Search", bound=Callable[..., Any])
 
 
 @runtime_checkable
@@ -42,6 +45,27 @@ class Scorer(Protocol):
 def weights_of(scorer: Scorer) -> str:
     """The format of the weights that a scorer's numbers come from; float32 if it says nothing."""
     return str(getattr(scorer, "weights", "float32"))
+
+
+def one_pool(search: Search) -> Search:
+    """A search during which PyTorch keeps to one thread if the scorer has threads of its own.
+
+    PyTorch's others go on looking for work for some milliseconds, each on a core that the scorer's
+    next step waits for: on two cores SmolLM2 in int8 did 84 steps/s greedily, and does 203.
+    """
+
+    @wraps(search)
+    def run(scorer: Scorer, *args: Any, **options: Any) -> Any:
+        before = torch.get_num_threads()
+        if before == 1 or not getattr(scorer, "own_threads", False):
+            return search(scorer, *args, **options)
+        torch.set_num_threads(1)
+        try:
+            return search(scorer, *args, **options)
+        finally:
+            torch.set_num_threads(before)
+
+    return cast(Search, run)
 
 
 class DecoderScorer:

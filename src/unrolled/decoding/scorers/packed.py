@@ -25,6 +25,8 @@ class PackedScorer:
     unknown format, and for an end token that is no token.
     """
 
+    own_threads = True
+
     def __init__(
         self,
         model: Any,
