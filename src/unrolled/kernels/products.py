@@ -43,6 +43,8 @@ from numba.extending import intrinsic
 
 from unrolled.kernels.activations import FORMAT_OF, contiguous, fit, padded_width, quantise
 from unrolled.kernels.formats import GROUP, LEVELS, SPAN
+from unrolled.kernels.opening import opened
+from unrolled.kernels.panels import MANY, WIDEST, by_panels
 from unrolled.kernels.vectors import FLOAT, INT8, INT16, INT32, INT64, SUMS, Rows, Vectors
 
 __all__ = ["multiply", "quantise"]
@@ -68,6 +70,9 @@ def multiply(packed, x, xq, steps, out, first, last) -> None:
         raise ValueError("there are not so many rows or outputs")
     if not contiguous(out):
         raise ValueError("rows of products must be contiguous")
+    if rows >= MANY and last - first >= WIDEST and len(packed.scales) > 0 and x.shape[1] > 0:
+        by_panels(packed, x, xq, steps, out, first, last)
+        return
     block = max(SUMS, last - first)
     if rows > 4:
         block = max(SUMS, _BLOCK_BYTES // max(1, packed.values.strides[0]) // SUMS * SUMS)
@@ -114,12 +119,10 @@ def _tile(rows: int) -> Any:
                         v.prefetch(v.address(values.row(i), INT8, first), _AHEAD)
 
             if format in LEVELS:
-                w_rows = [values.row(i) for i in o]
                 x_rows, step_rows = [xq.row(i) for i in r], [steps.row(i) for i in r]
-                if format == "int8":
-                    weights, together = _int8(v, w_rows, ask), outputs
-                else:  # all outputs opened at once would take more registers than there are
-                    weights, together = _int4(v, w_rows, [groups.row(i) for i in o]), 1
+                weights = opened(v, format, values, groups, o, ask)
+                # Of int4, all outputs opened at once would take more registers than there are.
+                together = outputs if format == "int8" else 1
                 sums = _whole_sums(v, weights, together, x_rows, step_rows, x.width)
                 units = [v.load(scales.row(i), FLOAT, INT64(0)) for i in o]
                 sums = builder.fmul(sums, v.vector([unit for unit in units for _ in r]))
@@ -174,44 +177,6 @@ def float_sums(
     none = [v.constant(FLOAT, 0, v.lanes)] * (len(w_rows) * len(x_rows))
     sums = v.totals(v.loop(INT64(0), even, v.lanes, none, by_lanes))
     return v.loop(even, inputs, 1, [sums], one_by_one)[0]
-
-
-@no_type_check
-def _int8(v: Vectors, w_rows: list, ask: Any) -> list:
-    """For each output, what gives the weights of inputs k to k + GROUP as 16-bit numbers."""
-
-    def of(row):
-        def weights(k):
-            if row is w_rows[0]:
-                ask(k)
-            return v.builder.sext(v.load(row, INT8, k, GROUP), ir.VectorType(INT16, GROUP))
-
-        return weights
-
-    return [of(row) for row in w_rows]
-
-
-@no_type_check
-def _int4(v: Vectors, w_rows: list, group_rows: list) -> list:
-    """As `_int8`: 16 bytes opened into the 32 numbers a q + m of a group.
-
-    It doesn't prefetch: that takes registers, and opening takes longer than the bytes take to come.
-    """
-    b, half = v.builder, GROUP // 2
-    # Hidden, or LLVM would mask and shift the bytes before it widens them, and so widen twice.
-    fifteen, four = (v.same(b.trunc(v.hidden(INT32(n)), INT16), half) for n in (15, 4))
-
-    def of(row, groups):
-        def weights(k):
-            byte, pair = (b.udiv(k, INT64(n)) for n in (2, half))
-            both = b.zext(v.load(row, INT8, byte, half), ir.VectorType(INT16, half))
-            codes = v.pick(b.and_(both, fifteen), b.lshr(both, four), range(GROUP))
-            a, m = (v.load(groups, INT16, b.add(pair, INT64(i))) for i in (0, 1))
-            return b.add(b.mul(codes, v.same(a, GROUP)), v.same(m, GROUP))
-
-        return weights
-
-    return [of(*rows) for rows in zip(w_rows, group_rows, strict=True)]
 
 
 @no_type_check

@@ -231,18 +231,21 @@ def _product(model, layer, which, offset, x, narrow, steps, out, first, last, st
 @compiled
 @no_type_check
 def _heard(model, rows, work, layer, thread, threads):
-    """A thread's share of attention: pairs of a head and a row, the rows of a head side by side."""
-    count, size = work.x.shape[0], model.head_size
-    group = model.heads // model.kv_heads
-    first, last = share(model.heads * count, 1, thread, threads)
+    """A thread's share of attention: of each head of keys and values all rows, of each row all
+    queries that look at that head, so that what they see is read once.
+    """
+    size, group = model.head_size, model.heads // model.kv_heads
+    count = work.x.shape[0] * group
+    first, last = share(model.kv_heads * count, 1, thread, threads)
     scores = work.scores[thread]
-    for head in range(model.heads):
-        mine = slice(head // group * size, (head // group + 1) * size)
+    for head in range(model.kv_heads):
+        mine = slice(head * size, (head + 1) * size)
         keys, values = rows.keys[layer, :, mine], rows.values[layer, :, mine]
-        for r in range(max(first - head * count, 0), min(last - head * count, count)):
+        for i in range(max(first - head * count, 0), min(last - head * count, count)):
+            r, query = i // group, head * group + i % group
             attend(
                 work.qkv, keys, values, rows.table, rows.owner[r], rows.lengths[r], scores,
-                model.ones, work.h, r, head * size,
+                model.ones, work.h, r, query * size,
             )  # fmt: skip
 
 

@@ -171,11 +171,12 @@ class Vectors:
         """A b + c on floats, in one rounding where the processor has that, else always in two."""
         return self.call(f"llvm.fmuladd.v{a.type.count}f32", a.type, a, b, c)
 
-    def plus_products(self, a: Value, b: Value, c: Value) -> Value:
-        """32-bit c plus the products of 16-bit a and b, two to a lane; which two is not said.
+    def plus_products(self, a: Value, b: Value, c: Value, *, neighbours: bool = False) -> Value:
+        """32-bit c plus the products of 16-bit a and b, two to a lane; which two is not said, or
+        neighbours.
 
         By the processor's own instruction for pairs of neighbours (with VNNI, LLVM makes it one
-        with the sum: vpdpwssd), or on any other by halves.
+        with the sum: vpdpwssd), or on any other by halves, which is less work where it will do.
         """
         builder, wide = self.builder, c.type
         if self.pairs:
@@ -192,11 +193,31 @@ class Vectors:
                 both = range(2 * parts[0].type.count)
                 parts = [self.pick(*two, both) for two in zip(parts[::2], parts[1::2], strict=True)]
             return builder.add(c, parts[0])
-        for first in (0, wide.count):
-            half = range(first, first + wide.count)
+        for i in range(2):
+            half = range(i * wide.count, (i + 1) * wide.count)
+            if neighbours:
+                half = range(i, 2 * wide.count, 2)
             one, other = (builder.sext(self.pick(v, v, half), wide) for v in (a, b))
             c = builder.add(c, builder.mul(one, other))
         return c
+
+    def transposed(self, square: Sequence[Value]) -> list[Value]:
+        """The columns of as many vectors as they have lanes, a power of two.
+
+        Of each two that are `apart`, the blocks of so many lanes off the diagonal change places;
+        from the largest blocks to the smallest (Eklundh 1972).
+        """
+        rows, apart = list(square), len(square) // 2
+        while apart:
+            lanes = range(len(rows))
+            low = [i if not i & apart else len(rows) + i - apart for i in lanes]
+            high = [i + apart if not i & apart else len(rows) + i for i in lanes]
+            for i in lanes:
+                if not i & apart:
+                    a, b = rows[i], rows[i + apart]
+                    rows[i], rows[i + apart] = self.pick(a, b, low), self.pick(a, b, high)
+            apart //= 2
+        return rows
 
     def totals(self, vectors: Sequence[Value]) -> Value:
         """The sums over the lanes of each of n vectors, as one vector; n = 4 or 8, lanes ≥ n.
