@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -320,7 +321,7 @@ def test_both_ways_give_the_same_answers(
     weights: str, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("numba")
-    monkeypatch.setattr(packs, "FLOAT32_BY_STEP", True)
+    monkeypatch.setattr(packs, "WORTH_COMPILING", 0)
     by_step = load_packed(run, weights)
     assert isinstance(by_step, PackedDecoder)
     assert by_step.format == weights
@@ -333,12 +334,26 @@ def test_both_ways_give_the_same_answers(
     torch.testing.assert_close(found, logits(by_torch, prompt), atol=1e-3, rtol=0)
 
 
+def test_in_float32_only_a_large_model_is_worth_compiling(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    lines: list[str] = []
+    assert type(load_packed(run, "float32", lines.append)) is type(load(run))
+    size = sum(math.prod(shape) for shape in matrices(load(run).config).values())
+    monkeypatch.setattr(packs, "WORTH_COMPILING", size + 1)
+    assert type(load_packed(run, "float32", lines.append)) is type(load(run))
+    monkeypatch.setattr(packs, "WORTH_COMPILING", size)
+    assert isinstance(load_packed(run, "float32", lines.append), PackedDecoder)
+    assert lines == []
+
+
 @pytest.mark.parametrize("weights", ["float32", "int8"])
 def test_the_loss_of_a_batch_is_that_of_the_model_with_the_near_matrices(
     weights: str, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("numba")
-    monkeypatch.setattr(packs, "FLOAT32_BY_STEP", True)
+    monkeypatch.setattr(packs, "WORTH_COMPILING", 0)
     monkeypatch.setattr("unrolled.models.packed.BLOCK", 5)
     draw = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, 40, (3, 16), generator=draw)

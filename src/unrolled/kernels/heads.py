@@ -8,7 +8,7 @@ slots and stand side by side, so that those are still in the cache nearest to th
 
 The order of every sum is fixed by the lengths alone, so a row's result has the same bits wherever
 the row stands, and by whatever thread it is made. Scores are made eight slots at a
-time; a weighted sum of values keeps up to 32 of its numbers in registers while the
+time; a weighted sum of values keeps up to 64 of its numbers in registers while the
 slots pass. An exponential is 2ⁿ e^r with a polynomial for |r| ≤ ln 2 / 2 (Cephes' expf; measured to
 be within 1 unit of the last place), which the compiler makes eight at a time.
 """
@@ -194,7 +194,7 @@ def _mix(typing, weights, values, table, owner, length, out, r, column):
             return body
 
         done = INT64(0)
-        for vectors, size in ((32 // v.lanes, v.lanes), (1, v.lanes), (1, 1)):
+        for vectors, size in ((64 // v.lanes, v.lanes), (1, v.lanes), (1, 1)):
             end = builder.and_(count, INT64(-vectors * size))
             v.loop(done, end, vectors * size, [], columns(vectors, size))
             done = end

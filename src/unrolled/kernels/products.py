@@ -23,7 +23,8 @@ A tile is 8 sums, of 4, 2 or 1 rows of X with 2, 4 or 8 outputs, which stay in r
 Each sum takes its inputs in the same order in every tile, so a row's result is the same bits,
 whatever rows are with it and however the outputs are divided. The outputs of a tile lie far apart,
 so that weights come from memory in as many streams: reading one got 15 GB/s where this was written,
-reading four 28. Many rows: outputs go in blocks that stay in the nearest cache while the rows pass.
+reading four 28. Many rows: outputs go in blocks that stay in the nearest cache while the rows pass;
+in the integer formats they are made another way, to the same bits (`panels`).
 
 What binds: at one row each weight read is used once, and memory can't keep up with the multipliers.
 Four rows keep these about as busy. On AVX2, 128 products of 4 rows take, of 4 instructions a cycle,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -29,7 +30,7 @@ from unrolled.errors import BadInput, WorkFailed
 from unrolled.kernels.formats import FORMATS, Packed, aligned, pack, unpack
 from unrolled.models.build import Model
 from unrolled.models.decoder import Decoder
-from unrolled.models.packed import PackedDecoder, pack_model, packed_decoder, refused
+from unrolled.models.packed import PackedDecoder, matrices, pack_model, packed_decoder, refused
 from unrolled.models.store import (
     CONFIG,
     WEIGHTS,
@@ -51,8 +52,10 @@ LINE = 64
 """Bytes of a line of the cache."""
 ABANDONED = 3600.0
 """Seconds after which a file that is half written has lost its writer."""
-FLOAT32_BY_STEP = False
-"""Whether float32 weights, too, go through the compiled step where that can be."""
+WORTH_COMPILING = 1 << 24
+"""Weights from which on a model in float32 goes through the compiled step, too, where that can be:
+then it is up to three times as fast as PyTorch; smaller ones are quick before it is compiled.
+"""
 
 Tell = Callable[[str], object]
 Arrays = dict[str, Packed | np.ndarray]
@@ -67,21 +70,20 @@ def silent(line: str) -> None:
 def load_packed(run: Path, weights: str, tell: Tell = silent) -> Loaded:
     """A run's model with its weights in a format of `FORMATS`.
 
-    By the compiled step where that takes the model; else by PyTorch with Ŵ, the matrices that the
-    format stands for, in the place of W: the same answers but for the rounding of activations in
-    the integer formats. `tell` is told, in a line each, when it is PyTorch and why, when weights
-    are packed, and when a file of packed weights could not be used or kept. Raises `BadInput` for
-    an unknown format, and as `load` does.
+    By the compiled step where that takes the model (in float32 only a large one); else by PyTorch
+    with Ŵ, the matrices that the format stands for, in the place of W: the same answers but for the
+    rounding of activations in the integer formats. `tell` is told, in a line each, when it is
+    PyTorch and why, when weights are packed, and when a file of packed weights could not be used
+    or kept. Raises `BadInput` for an unknown format, and as `load` does.
     """
     check_format(weights)
     run = Path(run)
-    if weights == "float32" and not FLOAT32_BY_STEP:
-        return load(run)
     architecture, config = model_config(read_config(run), run / CONFIG)
     reason: str | None = f"a model with architecture {architecture} has none"
     if architecture == "decoder":
         reason = refused(config)
-    if reason is None:
+    small = sum(map(math.prod, matrices(config).values())) < WORTH_COMPILING
+    if reason is None and not (weights == "float32" and small):
         return packed_decoder(config, packs_of(run, weights, tell), tell=tell)
     model = load(run)
     if weights != "float32":
