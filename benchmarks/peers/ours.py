@@ -21,10 +21,8 @@ def load(folder: Path, weights: str, threads: int) -> Contender:
     import torch
 
     from unrolled.tasks.answering import open_run
-    from unrolled.training.memory import keep_freed_memory
 
     torch.set_num_threads(threads)
-    keep_freed_memory()
     options: dict[str, Any] = {} if weights == "float32" else {"weights": weights}
     return Unrolled(*open_run(folder.resolve(), **options))
 

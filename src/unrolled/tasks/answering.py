@@ -19,6 +19,7 @@ from unrolled.tasks.rules import Rules
 from unrolled.tasks.running import find_task
 from unrolled.tasks.searching import SearchConfig, leave
 from unrolled.tasks.task import Answer, Job, Progress, Scores, silent
+from unrolled.training.memory import keep_freed_memory
 from unrolled.training.parallel import first, joined, leads
 from unrolled.training.run import load_config
 
@@ -30,6 +31,7 @@ def open_run(folder: Path, weights: str = "float32", tell: Tell = untold) -> tup
     an unknown format.
     """
     check_format(weights)
+    keep_freed_memory()
     config = load_config(folder)
     kept: list[Loaded] = []
     # One process packs the weights where that is to be done; the others then find them.

@@ -1,7 +1,8 @@
 """Why does the same step take longer, or more memory, on some systems? What PyTorch stands on.
 
 glibc returns large freed blocks to the kernel at once, and the kernel clears every page it hands
-out again: on a training step, whose tensors come and go, that is several percent of the time.
+out again: on a training step, whose tensors come and go, that is several percent of the time, and
+on a step of decoding, whose log-probabilities of all tokens do, as many.
 oneDNN, which computes bfloat16 products, keeps its last 1,024 kernels with their working memory,
 one for each shape: batches of many shapes fill half a gigabyte, and are no faster for it.
 """
