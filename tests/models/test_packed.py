@@ -94,24 +94,6 @@ def rounded(model: Decoder, weights: str) -> Decoder:
     return other.eval()
 
 
-def with_rounded_activations(model: Decoder, weights: str) -> Decoder:
-    """`rounded`, with what goes into each product rounded as the integer formats do it."""
-    model = rounded(model, weights)
-    if weights in LEVELS:
-
-        def rounds(_: Any, given: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-            parts = []
-            for span in given[0].split(SPAN, dim=-1):
-                step = span.abs().amax(-1, keepdim=True) / LEVELS[weights]
-                parts.append((span / step).round() * step)
-            return (torch.cat(parts, dim=-1),)
-
-        for module in model.modules():
-            if isinstance(module, torch.nn.Linear):
-                module.register_forward_pre_hook(rounds)
-    return model
-
-
 @torch.no_grad()
 def alone(model: Decoder, tokens: list[int]) -> torch.Tensor:
     return model(torch.tensor([tokens]))[0, -1].log_softmax(-1)
