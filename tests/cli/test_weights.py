@@ -114,18 +114,38 @@ def test_an_imported_run_is_scored_like_any_other(
     assert scores[0] == scores[1]
 
 
-@pytest.mark.parametrize("architecture", ["decoder", "encoder", "encoder-decoder", "lstm"])
-def test_every_architecture_runs_as_onnx(tmp_path: Path, architecture: str) -> None:
-    run = make_run(tmp_path / "run", ByteTokenizer(), architecture)
-    out = tmp_path / "out"
-    # A process of its own: torch.export's symbolic sizes are no ints, which annotations that are
-    # enforced, as in these tests, insist on.
-    words = ("export", str(run), "--format", "onnx", "--out", str(out), "--json")
-    done = subprocess.run(
-        [sys.executable, "-m", "unrolled", *words], capture_output=True, text=True, check=True
-    )
-    assert json.loads(done.stdout)["layout"] == "ONNX"
+ARCHITECTURES = ["decoder", "encoder", "encoder-decoder", "lstm"]
+EXPORT = """
+import json, sys
+from unrolled.cli import main
+sys.exit(max(main(words) for words in json.loads(sys.argv[1])))
+"""
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """FOLDER/ARCHITECTURE/out of FOLDER/ARCHITECTURE/run.
+
+    Made in a process of its own: torch.export's symbolic sizes are no ints, which annotations that
+    are enforced, as in these tests, insist on. One for all: much of the time is its imports.
+    """
+    home = tmp_path_factory.mktemp("graphs")
+    commands = []
+    for architecture in ARCHITECTURES:
+        run = make_run(home / architecture / "run", ByteTokenizer(), architecture)
+        out = str(home / architecture / "out")
+        commands.append(["export", str(run), "--format", "onnx", "--out", out, "--json"])
+    words = [sys.executable, "-c", EXPORT, json.dumps(commands)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    moved = json.loads("[" + done.stdout.replace("}\n{", "},{") + "]")
+    assert [each["layout"] for each in moved] == ["ONNX"] * len(ARCHITECTURES)
     assert done.stderr == ""
+    return home
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_runs_as_onnx(graphs: Path, architecture: str) -> None:
+    run, out = graphs / architecture / "run", graphs / architecture / "out"
     session = onnxruntime.InferenceSession(out / "model.onnx")
     tokens = np.arange(5, 23).reshape(2, 9)
     pair = architecture == "encoder-decoder"

@@ -86,9 +86,10 @@ def kind(request: Any, tmp_path_factory: Any) -> tuple[Scorer, Row]:
         return TableScorer(table, end_token=END), lambda s, t: table[[*s, *t][-1]].log()
     if name == "graph":
         folder: Path = tmp_path_factory.mktemp("graph")
-        export("encoder-decoder", folder)
+        export(folder, "encoder-decoder")
         model: Any = random_model("encoder-decoder", tiny())
-        scorer = GraphScorer(folder / "model.onnx", end_token=END, begin_token=BEGIN, threads=1)
+        path = folder / "encoder-decoder/model.onnx"
+        scorer = GraphScorer(path, end_token=END, begin_token=BEGIN, threads=1)
     elif name in ("gpt2", "llama"):
         model = sharper(causal(name))
         scorer = CausalScorer(model, end_token=END)

@@ -155,24 +155,40 @@ def test_greedy_is_what_generate_of_transformers_gives(kind: str) -> None:
     assert len(lengths) > 2
 
 
-def export(architecture: str, folder: Path) -> None:
-    """In a process of its own: torch.export's sizes are no ints, which enforced types insist on."""
+def export(folder: Path, *architectures: str) -> None:
+    """FOLDER/ARCHITECTURE/model.onnx of each, made in a process of its own.
+
+    torch.export's sizes are no ints, which types that are enforced insist on.
+    """
     script = (
         "import sys; from pathlib import Path\n"
         "from tests.models.test_values import random_model, tiny\n"
         "from unrolled.models.export_onnx import export_onnx\n"
-        "export_onnx(random_model(sys.argv[1], tiny()), Path(sys.argv[2]))"
+        "for architecture in sys.argv[2:]:\n"
+        "    folder = Path(sys.argv[1], architecture)\n"
+        "    folder.mkdir()\n"
+        "    export_onnx(random_model(architecture, tiny()), folder)"
     )
     root = Path(__file__).parents[2]
     path = os.pathsep.join([str(root), str(root / "src")])
-    words = [sys.executable, "-c", script, architecture, str(folder)]
+    words = [sys.executable, "-c", script, str(folder), *architectures]
     subprocess.run(words, check=True, env={**os.environ, "PYTHONPATH": path}, capture_output=True)
 
 
-@pytest.mark.parametrize("architecture", ["decoder", "lstm", "encoder-decoder"])
-def test_an_exported_graph_follows_its_rows(architecture: str, tmp_path: Path) -> None:
+EXPORTED = ("decoder", "lstm", "encoder-decoder")
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("graphs")
+    export(folder, *EXPORTED)
+    return folder
+
+
+@pytest.mark.parametrize("architecture", EXPORTED)
+def test_an_exported_graph_follows_its_rows(architecture: str, graphs: Path) -> None:
     model: Any = random_model(architecture, tiny())
-    export(architecture, tmp_path)
+    path = graphs / architecture / "model.onnx"
 
     @torch.no_grad()
     def alone(source: list[int], tokens: list[int]) -> torch.Tensor:
@@ -182,12 +198,12 @@ def test_an_exported_graph_follows_its_rows(architecture: str, tmp_path: Path) -
             logits = model(torch.tensor([[*source, *tokens]]))
         return logits[0, -1].log_softmax(-1)  # type: ignore[no-any-return]
 
-    scorer = GraphScorer(tmp_path / "model.onnx", end_token=END, begin_token=BEGIN, threads=1)
+    scorer = GraphScorer(path, end_token=END, begin_token=BEGIN, threads=1)
     assert scorer.vocab_size == VOCAB
     follows_its_rows(scorer, alone, sources())
     if architecture == "encoder-decoder":
         with pytest.raises(BadInput, match="begin token"):
-            GraphScorer(tmp_path / "model.onnx", end_token=END)
+            GraphScorer(path, end_token=END)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
