@@ -30,14 +30,23 @@ def test_a_finished_run_is_refused_with_what_to_do(
     assert "a larger --training.max-steps" in capsys.readouterr().err
 
 
+LONG = ["train", "sort", *TINY, "--training.max-steps=400", "--training.evaluate-every=20"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert main([*LONG, "--out", str(folder)]) == 0
+    return folder
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_is_usable_and_resumes_to_the_same_bits(
-    number: signal.Signals, tmp_path: Path
+    number: signal.Signals, whole: Path, tmp_path: Path
 ) -> None:
-    words = ["train", "sort", *TINY, "--training.max-steps=400", "--training.evaluate-every=20"]
-    assert main([*words, "--out", str(tmp_path / "whole")]) == 0
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "unrolled", *words, "--out", str(out)]
+    command = [sys.executable, "-m", "unrolled", *LONG, "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
@@ -49,5 +58,5 @@ def test_an_interrupted_run_is_usable_and_resumes_to_the_same_bits(
     assert "Traceback" not in errors
     assert main(["translate", str(out), "201102"]) == 0
     assert main(["resume", str(out)]) == 0
-    weights = [tmp_path / name / "model.safetensors" for name in ("whole", "run")]
+    weights = [folder / "model.safetensors" for folder in (whole, out)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
