@@ -69,11 +69,16 @@ def open_gguf(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         ) from None
 
     class Whole(GGUFReader):
-        """Refuses to read behind the end, where the library would go on with nothing."""
+        """Refuses to read behind the end, where the library would go on with nothing.
+
+        Its metadata are hundreds of thousands of small slices, and slices of a plain array are made
+        in a third of the time of those of a file's.
+        """
 
         def _get(self, offset: Any, dtype: Any, count: Any = 1, *order: Any, **named: Any) -> Any:
             if int(offset) + np.dtype(dtype).itemsize * int(count) > len(self.data):
                 raise ValueError(f"it ends within what begins at byte {offset:,}")
+            self.data = self.data.view(np.ndarray)  # type: ignore[assignment]
             return super()._get(offset, dtype, count, *order, **named)
 
     try:
