@@ -1,8 +1,8 @@
-"""Trains in child processes and kills them: `python killed_runs.py FOLDER SEED ARCHITECTURE KILLS`.
+"""Trains in child processes and kills them: `killed_runs.py FOLDER KILLS ARCHITECTURE:SEED...`.
 
-Prints a JSON object: how many kills there were in how many runs, and whether the weights and the
-metrics of all are those of a run that was left alone. Run by test_kills.py, in a process of one
-thread: only such a process may be forked once torch has been used.
+Prints a JSON object for each: how many kills there were in how many runs, and whether the weights
+and the metrics of all are those of a run that was left alone. Run by test_kills.py, in a process of
+one thread: only such a process may be forked once torch has been used.
 """
 
 from __future__ import annotations
@@ -43,11 +43,9 @@ def child(run: Path, architecture: str) -> int:
     return process
 
 
-def main() -> None:
+def kill(folder: Path, architecture: str, seed: int, most: int) -> dict[str, object]:
     """Kill runs at random moments until there were enough kills; each run is let finish."""
-    folder, seed, architecture = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    most = int(sys.argv[4])
-    torch.set_num_threads(1)
+    folder.mkdir()
     generator = random.Random(seed)
     start = time.monotonic()
     os.waitpid(child(folder / "whole", architecture), 0)
@@ -68,7 +66,18 @@ def main() -> None:
         a, b = (load_file(run / "model.safetensors") for run in (folder / "whole", part))
         same = same and a.keys() == b.keys() and all(a[name].equal(b[name]) for name in a)
         metrics = metrics and untimed(folder / "whole") == untimed(part)
-    print(json.dumps({"kills": kills, "runs": runs, "same": same, "metrics": metrics}))
+    return {"kills": kills, "runs": runs, "same": same, "metrics": metrics}
+
+
+def main() -> None:
+    """One architecture after the other."""
+    folder, most = Path(sys.argv[1]), int(sys.argv[2])
+    torch.set_num_threads(1)
+    found = {}
+    for name in sys.argv[3:]:
+        architecture, seed = name.split(":")
+        found[name] = kill(folder / name.replace(":", "-"), architecture, int(seed), most)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
