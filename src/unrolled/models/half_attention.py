@@ -62,7 +62,7 @@ def half_attention(
     queries: Float[Tensor, "batch heads query head"],
     keys: Float[Tensor, "batch kv_heads key head"],
     values: Float[Tensor, "batch kv_heads key head"],
-    mask: Bool[Tensor, "_rows 1 query key"] | None,
+    mask: Bool[Tensor, "_rows 1 _query key"] | None,
 ) -> Float[Tensor, "batch heads query head"]:
     """softmax(QKᵀ/√d) V in bfloat16; `mask` is True where a query may look."""
     heads = queries.shape[1]
