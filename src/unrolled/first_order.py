@@ -36,11 +36,10 @@ def first_order(function: Any, name: str, instead: str) -> Callable[..., Tensor]
 
     function.backward, function.jvp = staticmethod(once), staticmethod(refuse)
 
-    def apply(*inputs: Any) -> Tensor:
+    def apply(*inputs: Any) -> Any:
         # PyTorch's own message speaks of `setup_context`, which nobody who reads it can add.
         if torch._C._are_functorch_transforms_active():
             refuse()
-        result: Tensor = function.apply(*inputs)
-        return result
+        return function.apply(*inputs)
 
     return apply
