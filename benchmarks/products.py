@@ -33,7 +33,7 @@ from torch import Tensor
 
 from timing import peak_megabytes
 from unrolled.kernels import FORMATS, Packed, pack
-from unrolled.kernels.formats import aligned, padded, spans
+from unrolled.kernels.formats import aligned, quantised, spans
 from unrolled.kernels.products import multiply, quantise
 from unrolled.training.run import processor
 
@@ -53,7 +53,7 @@ def _share(stacks, widths, x, xq, steps, out, part, parts):  # type: ignore[no-u
         stack, some = stacks[i], x[:, : widths[i]]
         for layer in range(len(stack.values)):
             packed = Packed(stack.values[layer], stack.scales[layer], stack.groups[layer])
-            outputs = len(packed.values)
+            outputs = max(len(packed.scales), len(packed.values))  # float formats have no scales
             first, last = outputs * part // parts, outputs * (part + 1) // parts
             quantise(packed, some, xq, steps)
             multiply(packed, some, xq, steps, out, first, last)
@@ -104,7 +104,7 @@ def unrolled(weights: list[np.ndarray], format: str, threads: Threads) -> tuple[
         out = np.empty((rows, MOST_OUTPUTS), np.float32)
 
         def own() -> Arguments:
-            xq = aligned(np.empty((rows, padded(MOST_INPUTS)), np.int16))
+            xq = aligned(np.empty((rows, quantised(MOST_INPUTS)), np.int16))
             steps = np.empty((rows, spans(MOST_INPUTS)), np.float32)
             return tuple(stacks), widths, x.numpy(), xq, steps, out
 

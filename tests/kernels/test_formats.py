@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from unrolled.errors import BadInput
 from unrolled.kernels import FORMATS, pack, unpack
-from unrolled.kernels.formats import GROUP, LARGEST, aligned, padded
+from unrolled.kernels.formats import GROUP, LANES, LARGEST, aligned, padded
 
 INTEGER = ("int8", "int4")
 
@@ -36,16 +36,23 @@ def matrices(draw: st.DrawFn) -> np.ndarray:
 
 def whole(packed, inputs: int) -> np.ndarray:
     """The whole-numbered matrix, read from the bytes one by one as the drawing says."""
-    if packed.format == "int8":
-        return packed.values[:, :inputs].astype(np.int64)
-    answer = np.empty((len(packed.values), inputs), np.int64)
-    for o in range(len(answer)):
-        for i in range(inputs):
-            group, k = divmod(i, GROUP)
-            byte = int(packed.values[o, group * 16 + k % 16])
-            a, m = (int(n) for n in packed.groups[o, group])
-            answer[o, i] = a * (byte >> 4 if k >= 16 else byte & 15) + m
+    answer = np.empty((len(packed.scales), inputs), np.int64)
+    for o, i in np.ndindex(*answer.shape):
+        (block, lane), (pair, second) = divmod(o, LANES), divmod(i, 2)
+        place = pair * LANES + lane
+        if packed.format == "int8":
+            answer[o, i] = packed.values[block, 2 * place + second]
+        else:
+            byte = int(packed.values[block, place])
+            a, m = steps_and_lowest(packed, o, i // GROUP)
+            answer[o, i] = a * (byte >> 4 if second else byte & 15) + m
     return answer
+
+
+def steps_and_lowest(packed, output: int, group: int) -> tuple[int, int]:
+    """(a, m) of an output's group."""
+    block, lane = divmod(output, LANES)
+    return tuple(int(packed.groups[block, group, first + lane]) for first in (0, LANES))
 
 
 @given(matrices())
@@ -70,8 +77,10 @@ def test_int4_is_within_half_a_step_or_eight_units(weight):
     c = packed.scales.astype(np.float64)[:, None]
     q = whole(packed, inputs)
     assert (np.abs(q) <= LARGEST["int4"]).all()
-    group = np.arange(inputs) // GROUP
-    a = packed.groups[:, group, 0]
+    groups = [
+        [steps_and_lowest(packed, o, g) for g in range(-(-inputs // GROUP))] for o in range(len(c))
+    ]
+    a = np.array(groups)[:, np.arange(inputs) // GROUP, 0]
     assert (np.abs(weight - c * q) <= c * np.maximum(a / 2, 8) * (1 + 1e-6)).all()
     assert (np.abs(unpack(packed, inputs) - c * q) <= 2.0**-24 * np.abs(c * q)).all()
     assert np.array_equal(
@@ -80,7 +89,7 @@ def test_int4_is_within_half_a_step_or_eight_units(weight):
     for first in range(0, inputs, GROUP):
         part = weight[:, first : first + GROUP].astype(np.float64)
         spread = (part.max(axis=1) - part.min(axis=1)) / c[:, 0]
-        step = packed.groups[:, first // GROUP, 0]
+        step = np.array(groups)[:, first // GROUP, 0]
         assert ((np.abs(step - spread / 15) < 1) | (step == 1)).all()
 
 
@@ -122,13 +131,15 @@ def test_padding_and_strides_change_nothing(format):
     assert np.array_equal(unpack(packed, 37), unpack(pack(odd.copy(), format), 37))
     assert packed.format == format
     if format in INTEGER:
-        assert packed.values.shape[1] == padded(37) // (2 if format == "int4" else 1) > 0
+        width = 16 * padded(37) // (2 if format == "int4" else 1)
+        assert packed.values.shape == (1, width)
+        assert width > 0
         assert packed.values.flags.c_contiguous
 
 
 def test_the_padding_of_a_group_does_not_stretch_it():
     weight = np.linspace(100, 101, 33, dtype=np.float32)[None]
-    assert (pack(weight, "int4").groups[0, 1] == [1, 1015 - 8]).all()
+    assert steps_and_lowest(pack(weight, "int4"), 0, 1) == (1, 1015 - 8)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -157,6 +168,13 @@ def test_packed_values_begin_on_a_line_of_the_cache(format):
 def test_an_unknown_format_is_refused_with_the_list():
     with pytest.raises(BadInput, match=r"'int3'.*float32, bfloat16, int8, int4"):
         pack(np.ones((1, 1)), "int3")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_some_rows_are_unpacked_as_all_are(format):
+    weight = np.random.default_rng(3).standard_normal((50, 70)).astype(np.float32)
+    packed, which = pack(weight, format), np.array([49, 0, 17, 17, 31])
+    assert np.array_equal(unpack(packed, 70, which), unpack(packed, 70)[which])
 
 
 def test_many_blocks_are_as_one(monkeypatch):

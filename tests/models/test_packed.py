@@ -327,7 +327,7 @@ def test_packs_that_do_not_fit_are_refused() -> None:
     up = "stack.blocks.1.mlp.up.weight"
     wrong: dict[str, dict[str, Any]] = {
         f"{up} should be a packed matrix": {k: v for k, v in good.items() if k != up},
-        "should be \\[128, 32\\] in int8": {**good, up: good["stack.embedding.weight"]},
+        "should be \\[8, 512\\] in int8": {**good, up: good["stack.embedding.weight"]},
         "of one format, not float32, int8": {**good, up: pack_model(model, "float32")[up]},
         "stack.norm.weight should be an array": {**good, "stack.norm.weight": None},
     }

@@ -162,8 +162,8 @@ def trained_on(file: Path) -> None:
 
 def later(file: Path) -> None:
     content = file.read_bytes()
-    assert content.count(b'\\"version\\": 1') == 1
-    file.write_bytes(content.replace(b'\\"version\\": 1', b'\\"version\\": 9'))
+    assert content.count(b'\\"version\\": 2') == 1
+    file.write_bytes(content.replace(b'\\"version\\": 2', b'\\"version\\": 9'))
 
 
 HARM = [

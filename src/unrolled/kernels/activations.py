@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from unrolled.kernels.formats import GROUP, LEVELS, SPAN
+from unrolled.kernels.formats import GROUP, LANES, LEVELS, SPAN
 from unrolled.kernels.vectors import FLOAT, INT16, INT32, INT64, Rows, Vectors
 
 FORMAT_OF = {
@@ -31,8 +31,9 @@ _SMALLEST = 2.0**-100  # below it, levels / |x| may leave float32
 def quantise(packed, x, xq, steps) -> None:
     """The activations as the format of `packed` wants them; float formats take them as they are.
 
-    Shapes: x float32 [rows, inputs], xq int16 [rows, padded(inputs)], steps float32 [rows,
-    spans(inputs)], or wider; rows contiguous. For each row and span, step = max |x| / L, and xq =
+    Shapes: x float32 [rows, inputs], xq int16 [rows, quantised(inputs)], steps float32 [rows,
+    spans(inputs)], or wider; rows contiguous. Behind the numbers of xq stand, for int4, the sums of
+    its groups, in the bits of two numbers each. For each row and span, step = max |x| / L, and xq =
     the whole number nearest to x L / max |x|, where L = `LEVELS` of the format is at most 32767 and
     so small that no sum of a span can leave 32 bits. Where max |x| < 2⁻¹⁰⁰, step and xq are 0.
     Where an x is infinite or no number, so is the step, and with it are all products of that row.
@@ -51,13 +52,13 @@ def fit(packed, x, xq, steps):
     rows, inputs = x.shape
     outputs, width = packed.values.shape
     whole = -(-inputs // GROUP) * GROUP
-    if len(packed.groups) > 0:
-        width *= 2
+    if len(packed.scales) > 0:
+        width //= LANES // 2 if len(packed.groups) > 0 else LANES
     if outputs > 0 and width != (whole if len(packed.scales) > 0 else inputs):
         raise ValueError("the activations must be as wide as the matrix has inputs")
     if len(packed.scales) > 0 and (
         min(len(xq), len(steps)) < rows
-        or xq.shape[1] < whole
+        or xq.shape[1] < whole // GROUP * (GROUP + 2)
         or steps.shape[1] < -(-inputs // SPAN)
     ):
         raise ValueError("the quantised activations or their steps have not room enough")
@@ -86,7 +87,10 @@ def _quantise_row(_, packed, x, xq, steps, row):
     def generate(context, builder, signature, arguments):
         if format in LEVELS:
             arrays = (Rows(context, builder, signature.args[i], arguments[i]) for i in (1, 2, 3))
-            _spans(Vectors(context, builder), LEVELS[format], arguments[4], *arrays)
+            v, (x, xq, steps) = Vectors(context, builder), arrays
+            _spans(v, LEVELS[format], arguments[4], x, xq, steps)
+            if format == "int4":
+                _sums(v, xq.row(arguments[4]), padded_width(v, x.width))
         return context.get_dummy_value()
 
     format = FORMAT_OF[packed.types[0].dtype]
@@ -142,3 +146,21 @@ def _spans(v: Vectors, levels: int, row: Any, x: Rows, xq: Rows, steps: Rows) ->
 
     v.loop(INT64(0), inputs, SPAN, [], span)
     v.loop(inputs, padded_width(v, inputs), 1, [], zero)
+
+
+@no_type_check
+def _sums(v: Vectors, xq: Any, width: Any) -> None:
+    """Put the sum of each group behind a row's numbers."""
+    b = v.builder
+
+    def group(k, _):
+        total = v.constant(INT32, 0, v.lanes)
+        for at in range(0, GROUP, 2 * v.lanes):
+            some = v.load(xq, INT16, b.add(k, INT64(at)), 2 * v.lanes)
+            total = v.plus_products(some, v.constant(INT16, 1, 2 * v.lanes), total)
+        total = v.call(f"llvm.vector.reduce.add.v{v.lanes}i32", INT32, total)
+        place = b.add(width, b.udiv(k, INT64(GROUP // 2)))
+        v.store(b.bitcast(total, ir.VectorType(INT16, 2)), xq, INT16, place)
+        return []
+
+    v.loop(INT64(0), width, GROUP, [], group)

@@ -8,10 +8,12 @@ A matrix W [outputs, inputs] is kept as the arrays of a `Packed`, which stand fo
     int4        Ŵ = c (a q + m)   a, m whole for each output and group of 32 inputs, q in 0…15
 
 so that in both integer formats a row of Ŵ is a whole-numbered row times one unit, and a product
-with whole-numbered activations is exact until its last step (`products`). One byte of int4 holds
-two inputs of a group, 16 apart: a vector of 16 bytes then opens into two of consecutive inputs.
+with whole-numbered activations is exact until its last step (`whole`). There 16 outputs stand side
+by side, an output for each lane of a vector, two inputs after two:
 
-    byte k of a group     bits 0–3: q of input k     bits 4–7: q of input 16 + k      (k = 0…15)
+    values of outputs 0…15, int8     o₀ i₀ i₁   o₁ i₀ i₁   …  o₁₅ i₀ i₁   o₀ i₂ i₃   o₁ i₂ i₃  …
+    the same of int4, a byte each    o₀ i₀+16i₁ o₁ i₀+16i₁ …                (i₀: bits 0–3 of a byte)
+    groups of int4, of 32 inputs     a of o₀ … o₁₅   m of o₀ … o₁₅
 
 The schemes are the usual ones (symmetric by channel; asymmetric by group, as llama.cpp's Q4_1), but
 for int4's inner scales: whole multiples of one unit, as in double quantisation (Dettmers et al.
@@ -30,6 +32,8 @@ from unrolled.errors import BadInput
 FORMATS = ("float32", "bfloat16", "int8", "int4")
 GROUP = 32
 """Inputs that share one (a, m) in int4; the integer formats pad the inputs to a multiple of it."""
+LANES = 16
+"""Outputs that stand side by side in the integer formats; their number is padded to whole ones."""
 SPAN = 512
 """Inputs of an activation row that share one step (see `products.quantise`)."""
 LARGEST = {"int8": 127, "int4": 1023}
@@ -48,11 +52,12 @@ class Packed(NamedTuple):
     """A matrix in one of the formats; arrays only, so that numba takes it as it is."""
 
     values: np.ndarray
-    """float32 [o, i] | uint16 (bfloat16) [o, i] | int8 [o, padded] | uint8 [o, padded / 2]."""
+    """float32 [o, i] | uint16 (bfloat16) [o, i] | int8 [o / 16, 16 · padded] | uint8 (int4) half as
+    wide."""
     scales: Float32[np.ndarray, " _outputs"]
     """The integer formats' unit c of each output; empty otherwise."""
-    groups: Integer[np.ndarray, "_outputs _groups 2"]
-    """int16; int4's (a, m) of each output and group; [0, 0, 2] otherwise."""
+    groups: Integer[np.ndarray, "_blocks _groups 32"]
+    """int16; int4's a and m of each 16 outputs and group; [0, 0, 32] otherwise."""
 
     @property
     def format(self) -> str:
@@ -68,8 +73,13 @@ class Packed(NamedTuple):
 
 
 def padded(inputs: int) -> int:
-    """Inputs rounded up to whole groups: the width of int8's values, and of activations for it."""
+    """Inputs rounded up to whole groups."""
     return -(-inputs // GROUP) * GROUP
+
+
+def quantised(inputs: int) -> int:
+    """Places of a row of whole-numbered activations: one an input, and two a group for its sum."""
+    return padded(inputs) // GROUP * (GROUP + 2)
 
 
 def spans(inputs: int) -> int:
@@ -116,49 +126,69 @@ def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
         raise BadInput("weights must be finite and below 2^127 to be packed; some are not")
     weight = np.ascontiguousarray(weight, dtype=np.float32)
     outputs, inputs = weight.shape
-    none, no_groups = np.empty(0, np.float32), np.empty((0, 0, 2), np.int16)
+    none, no_groups = np.empty(0, np.float32), np.empty((0, 0, 2 * LANES), np.int16)
     if format == "float32":
         return Packed(aligned(weight), none, no_groups)
     if format == "bfloat16":
         bits = weight.view(np.uint32)
         rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
         return Packed(aligned(rounded.astype(np.uint16)), none, no_groups)
-    width = padded(inputs)
+    width, blocks = padded(inputs), -(-outputs // LANES)
     largest = LARGEST["int8"] if format == "int8" else LARGEST["int4"] - 8
     scales = np.maximum(
         np.abs(weight).max(axis=1, initial=0.0) / np.float32(largest), _SMALLEST_UNIT
     )
-    values = aligned(np.empty((outputs, width if format == "int8" else width // 2), np.int8))
-    groups = np.empty((outputs, width // GROUP, 2), np.int16) if format == "int4" else no_groups
-    rows = max(1, _BLOCK // max(1, width))
-    for first in range(0, outputs, rows):
-        block = slice(first, first + rows)
-        units = weight[block] / scales[block, None].astype(np.float64)
+    room = LANES * (width if format == "int8" else width // 2)
+    values = aligned(np.empty((blocks, room), np.int8 if format == "int8" else np.uint8))
+    groups = no_groups
+    if format == "int4":
+        groups = aligned(np.empty((blocks, width // GROUP, 2 * LANES), np.int16))
+    some = max(1, _BLOCK // max(1, LANES * width))
+    for first in range(0, blocks if width else 0, some):
+        block, part = slice(first, first + some), slice(first * LANES, (first + some) * LANES)
+        units = weight[part] / scales[part, None].astype(np.float64)
+        units = np.pad(units, ((0, -len(units) % LANES), (0, 0)))
         if format == "int8":
-            values[block] = np.rint(np.pad(units, ((0, 0), (0, width - inputs))))
-        elif width:
+            q = np.rint(np.pad(units, ((0, 0), (0, width - inputs)))).astype(np.int8)
+            values[block] = _by_lanes(q).reshape(-1, room)
+        else:
             # More of the last weight: zeros would stretch the range of the last group.
             units = np.pad(units, ((0, 0), (0, width - inputs)), mode="edge")
-            codes, groups[block] = _grouped(units.reshape(len(units), width // GROUP, GROUP))
-            low, high = codes[..., : GROUP // 2], codes[..., GROUP // 2 :]
-            values[block] = (low | high << 4).view(np.int8).reshape(len(units), width // 2)
-    return Packed(values if format == "int8" else values.view(np.uint8), scales, groups)
+            q, both = _grouped(units.reshape(len(units), width // GROUP, GROUP))
+            pairs = _by_lanes(q.reshape(len(q), width))
+            values[block] = (pairs[..., 0] | pairs[..., 1] << 4).reshape(-1, room)
+            each = both.reshape(-1, LANES, width // GROUP, 2).transpose(0, 2, 3, 1)
+            groups[block] = each.reshape(-1, width // GROUP, 2 * LANES)
+    return Packed(values, scales, groups)
 
 
-def unpack(packed: Packed, inputs: int) -> Float32[np.ndarray, "outputs {inputs}"]:
-    """Ŵ, the matrix of `inputs` columns that `packed` stands for."""
-    values = packed.values
+def _by_lanes(
+    q: Integer[np.ndarray, "outputs inputs"],
+) -> Integer[np.ndarray, "blocks pairs 16 2"]:
+    """Whole blocks of outputs, pair of inputs by pair."""
+    return q.reshape(-1, LANES, q.shape[1] // 2, 2).transpose(0, 2, 1, 3)
+
+
+def unpack(
+    packed: Packed, inputs: int, which: Integer[np.ndarray, " chosen"] | None = None
+) -> Float32[np.ndarray, "_outputs {inputs}"]:
+    """Ŵ, the matrix of `inputs` columns that `packed` stands for; of its rows all, or `which`."""
+    values, chosen = packed.values, slice(None) if which is None else which
     if packed.format == "float32":
-        return values
+        return values[chosen]
     if packed.format == "bfloat16":
-        return (values.astype(np.uint32) << 16).view(np.float32)
-    whole = values
-    if packed.format == "int4":
-        pairs = values.reshape(*packed.groups.shape[:2], GROUP // 2)
-        codes = np.concatenate([pairs & 15, pairs >> 4], axis=-1).astype(np.int16)
-        a, m = packed.groups[..., :1], packed.groups[..., 1:]
-        whole = (codes * a + m).reshape(len(values), 2 * values.shape[1])
-    unpacked: np.ndarray = whole[:, :inputs].astype(np.float32) * packed.scales[:, None]
+        return (values[chosen].astype(np.uint32) << 16).view(np.float32)
+    outputs = np.arange(len(packed.scales)) if which is None else which
+    block, lane, width = outputs // LANES, outputs % LANES, padded(inputs)
+    if packed.format == "int8":
+        whole = values.reshape(len(values), width // 2, LANES, 2)[block, :, lane]
+    else:
+        byte = values.reshape(len(values), width // 2, LANES)[block, :, lane]
+        codes = np.stack([byte & 15, byte >> 4], axis=-1).astype(np.int16)
+        a, m = (packed.groups[block, :, lane + first, None] for first in (0, LANES))
+        whole = codes.reshape(len(outputs), width // GROUP, GROUP) * a + m
+    whole = whole.reshape(len(outputs), width)[:, :inputs]
+    unpacked: np.ndarray = whole.astype(np.float32) * packed.scales[outputs, None]
     return unpacked
 
 

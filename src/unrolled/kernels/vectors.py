@@ -74,6 +74,10 @@ class Vectors:
         """The smaller of two 64-bit numbers."""
         return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
 
+    def larger(self, a: Value, b: Value) -> Value:
+        """The larger of two."""
+        return self.builder.select(self.builder.icmp_signed("<", a, b), b, a)
+
     def loop(
         self,
         first: Value,
@@ -135,16 +139,6 @@ class Vectors:
         one = self.builder.insert_element(one, number, INT32(0))
         return self.pick(one, one, [0] * count)
 
-    def hidden(self, number: Value) -> Value:
-        """A 32-bit number whose value LLVM can't know: it went through no instructions at all."""
-        kind = ir.FunctionType(INT32, [INT32])
-        return self.builder.asm(kind, "", "=r,0", [number], side_effect=False)
-
-    def fence(self) -> None:
-        """No load moves across here, so that no more of them are in registers than are needed."""
-        kind = ir.FunctionType(ir.VoidType(), [])
-        self.builder.asm(kind, "", "~{memory}", [], side_effect=True)
-
     def vector(self, numbers: Sequence[Value]) -> Value:
         """The vector of these numbers."""
         answer = ir.Constant(ir.VectorType(numbers[0].type, len(numbers)), ir.Undefined)
@@ -200,24 +194,6 @@ class Vectors:
             one, other = (builder.sext(self.pick(v, v, half), wide) for v in (a, b))
             c = builder.add(c, builder.mul(one, other))
         return c
-
-    def transposed(self, square: Sequence[Value]) -> list[Value]:
-        """The columns of as many vectors as they have lanes, a power of two.
-
-        Of each two that are `apart`, the blocks of so many lanes off the diagonal change places;
-        from the largest blocks to the smallest (Eklundh 1972).
-        """
-        rows, apart = list(square), len(square) // 2
-        while apart:
-            lanes = range(len(rows))
-            low = [i if not i & apart else len(rows) + i - apart for i in lanes]
-            high = [i + apart if not i & apart else len(rows) + i for i in lanes]
-            for i in lanes:
-                if not i & apart:
-                    a, b = rows[i], rows[i + apart]
-                    rows[i], rows[i + apart] = self.pick(a, b, low), self.pick(a, b, high)
-            apart //= 2
-        return rows
 
     def totals(self, vectors: Sequence[Value]) -> Value:
         """The sums over the lanes of each of n vectors, as one vector; n = 4 or 8, lanes ≥ n.

@@ -28,7 +28,7 @@ from jaxtyping import Float, Float32, Int, Int32, Integer
 from torch import Tensor
 
 from unrolled.errors import BadInput
-from unrolled.kernels.formats import Packed, pack, padded, spans, unpack
+from unrolled.kernels.formats import LANES, Packed, pack, quantised, spans, unpack
 from unrolled.models.attention import rotary_table
 from unrolled.models.batch import IGNORED, Batch, segments
 from unrolled.models.config import ModelConfig
@@ -238,8 +238,7 @@ class PackedDecoder:
         """As `Stack.embed`."""
         table = self.embedding
         if isinstance(table, Packed):
-            some = [part[tokens] if len(part) else part for part in table]
-            x[:] = unpack(Packed(*some), self.config.hidden_size)
+            x[:] = unpack(table, self.config.hidden_size, tokens)
         else:
             x[:] = table[tokens]
         if self.config.positions == "sinusoidal":
@@ -271,7 +270,7 @@ class PackedDecoder:
         hidden, mlp = self.config.hidden_size, self.config.mlp_size
         made = [np.empty((rows, width), np.float32) for width in (hidden, hidden, wide, up, mlp)]
         for width in (hidden, mlp):
-            made.append(np.empty((rows, padded(width)), np.int16))
+            made.append(np.empty((rows, quantised(width)), np.int16))
             made.append(np.empty((rows, spans(width)), np.float32))
         longest = max(self.config.max_positions, CHUNK)
         made.append(np.empty((self.threads, longest + SUMS), np.float32))
@@ -295,8 +294,11 @@ def _checked(config: ModelConfig, packs: Packs) -> str:
             raise BadInput(f"{name} should be a packed matrix, not {type(held).__name__}")
         formats.add(held.format)
         like = pack(np.zeros((1, inputs), np.float32), held.format)
+        blocks = -(-outputs // LANES) if len(like.scales) else outputs
         for part, array, one in zip(Packed._fields, held, like, strict=True):
-            shape = (outputs if len(one) else 0, *one.shape[1:])
+            shape = (0, *one.shape[1:])
+            if len(one):
+                shape = (outputs if part == "scales" else blocks, *one.shape[1:])
             if (array.dtype, array.shape) != (one.dtype, shape):
                 raise BadInput(
                     f"{name}: {part} should be {list(shape)} in {held.format}, of {one.dtype}, not "

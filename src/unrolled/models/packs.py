@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from unrolled.errors import BadInput, WorkFailed
-from unrolled.kernels.formats import FORMATS, Packed, aligned, pack, unpack
+from unrolled.kernels.formats import FORMATS, LANES, Packed, aligned, pack, unpack
 from unrolled.models.build import Model
 from unrolled.models.decoder import Decoder
 from unrolled.models.packed import PackedDecoder, matrices, pack_model, packed_decoder, refused
@@ -44,7 +44,7 @@ from unrolled.models.store import (
 
 FOLDER = "packed"
 """The folder in a run's own that holds its packed weights."""
-VERSION = 1
+VERSION = 2
 """Number of the formats' and the files' layout; a file of another is made anew."""
 KINDS = {"f4": "F32", "u2": "U16", "i2": "I16", "i1": "I8", "u1": "U8"}
 """Types of arrays as safetensors calls them."""
@@ -222,7 +222,7 @@ def read_packs(file: Path, made_of: dict[str, Any]) -> Arrays:
         whole, _, part = name.rpartition(".")
         if part == "values":
             scales = arrays.get(f"{whole}.scales", np.empty(0, np.float32))
-            groups = arrays.get(f"{whole}.groups", np.empty((0, 0, 2), np.int16))
+            groups = arrays.get(f"{whole}.groups", np.empty((0, 0, 2 * LANES), np.int16))
             packs[whole] = Packed(array, scales, groups)
         elif part not in Packed._fields:
             packs[name] = array
