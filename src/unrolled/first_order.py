@@ -36,10 +36,11 @@ def first_order(function: Any, name: str, instead: str) -> Callable[..., Tensor]
 
     function.backward, function.jvp = staticmethod(once), staticmethod(refuse)
 
-    def apply(*inputs: Any) -> Any:
+    def apply(*inputs: Any) -> Tensor:
         # PyTorch's own message speaks of `setup_context`, which nobody who reads it can add.
         if torch._C._are_functorch_transforms_active():
             refuse()
-        return function.apply(*inputs)
+        result: Tensor = function.apply(*inputs)
+        return result
 
     return apply

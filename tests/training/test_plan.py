@@ -84,13 +84,6 @@ def test_the_operations_are_those_that_pytorch_counts(options: dict[str, Any], l
     assert counter.get_total_flops() == flop_per_token(config, length) * 2 * length
 
 
-@pytest.fixture(autouse=True)
-def no_formula_of_a_cpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is written by hand for a CPU keeps less than a GPU does, and the plan is for GPUs."""
-    for room in ("attention", "block"):
-        monkeypatch.setattr(f"unrolled.models.{room}.recording", lambda _: False)
-
-
 def kept(config: ModelConfig, made: Batch, half: bool) -> int:
     """Bytes of all that autograd keeps for the backward pass, weights and tables aside."""
     model = build("decoder", config)

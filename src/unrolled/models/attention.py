@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from unrolled.graphs import Graph, graph_attention
-from unrolled.models.by_hand import pairs_first, recording, turned_heads
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
 from unrolled.models.half_attention import half_attention
@@ -161,7 +160,13 @@ class SelfAttention(nn.Module):
 
         Only from column `start` on: earlier positions are keys and values alone.
         """
-        queries, keys, values = self._heads(x, rotary, by_hand=cache is None and recording(x))
+        heads = self.qkv(x).unflatten(-1, (-1, self.head_size))
+        turning = self.num_heads + self.kv_heads
+        queries_keys, values = heads.split((turning, self.kv_heads), dim=2)
+        if rotary is not None:
+            queries_keys = rotate(queries_keys, *rotary)
+        queries, keys = queries_keys.transpose(1, 2).split((self.num_heads, self.kv_heads), dim=1)
+        values = values.transpose(1, 2)
         if cache is not None:
             keys, values = cache.write(layer, keys, values)
         if start and sight.graph is None:
@@ -172,29 +177,6 @@ class SelfAttention(nn.Module):
             mixed = mixed[:, start:]
         out: Tensor = self.out(mixed)
         return out
-
-    def _heads(
-        self, x: Float[Tensor, "batch time hidden"], rotary: Rotary | None, *, by_hand: bool
-    ) -> tuple[
-        Float[Tensor, "batch heads time head"],
-        Float[Tensor, "batch kv_heads time head"],
-        Float[Tensor, "batch kv_heads time head"],
-    ]:
-        """Queries, keys and values, placed; by hand in an order of their own within each head."""
-        heads, kv_heads = self.num_heads, self.kv_heads
-        if rotary is not None and by_hand:
-            order = pairs_first(heads + kv_heads, heads + 2 * kv_heads, self.head_size)
-            weight, bias = (
-                None if part is None else part.index_select(0, order)
-                for part in (self.qkv.weight, self.qkv.bias)
-            )
-            return turned_heads(F.linear(x, weight, bias), rotary, heads, kv_heads)
-        each = self.qkv(x).unflatten(-1, (-1, self.head_size))
-        queries_keys, values = each.split((heads + kv_heads, kv_heads), dim=2)
-        if rotary is not None:
-            queries_keys = rotate(queries_keys, *rotary)
-        queries, keys = queries_keys.transpose(1, 2).split((heads, kv_heads), dim=1)
-        return queries, keys, values.transpose(1, 2)
 
 
 class CrossAttention(nn.Module):

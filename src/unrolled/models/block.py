@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unrolled.models.attention import CrossAttention, Rotary, SelfAttention, Sight
-from unrolled.models.by_hand import gated, normed, recording
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
 from unrolled.models.linear import Linear
@@ -22,20 +21,10 @@ Memory = tuple[
 ]
 
 
-class RMSNorm(nn.RMSNorm):
-    """`torch.nn.RMSNorm`, which PyTorch makes of seven operations on a CPU, in fewer."""
-
-    def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
-        """Over the last dimension."""
-        if recording(x) and self.eps is not None:
-            return normed(x, self.weight, self.eps)
-        return super().forward(x)
-
-
 def make_norm(config: ModelConfig) -> nn.Module:
     """RMSNorm or LayerNorm over the hidden size."""
     if config.norm == "rmsnorm":
-        return RMSNorm(config.hidden_size, eps=config.norm_eps)
+        return nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
     return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.bias)
 
 
@@ -52,9 +41,7 @@ class MLP(nn.Module):
     def forward(self, x: Float[Tensor, "batch time hidden"]) -> Float[Tensor, "batch time hidden"]:
         """Position by position."""
         inner = self.up(x)
-        if self.gated and recording(inner):
-            inner = gated(inner)
-        elif self.gated:
+        if self.gated:
             gate, inner = inner.chunk(2, dim=-1)
             inner = F.silu(gate) * inner
         else:
