@@ -220,6 +220,18 @@ def test_arrays_that_do_not_fit_are_refused(format):
             call(**words)
 
 
+@pytest.mark.parametrize("format", ["int8", "int4"])
+def test_parts_of_a_matrix_that_do_not_fit_together_are_refused(format):
+    packed = pack(np.ones((33, 70)), format)
+    wrong = [{"scales": np.ones(49, np.float32)}, {"scales": np.ones(32, np.float32)}]
+    wrong += [{"values": packed.values[:2]}, {"values": packed.values[:, :-1].copy()}]
+    if format == "int4":
+        wrong += [{"groups": packed.groups[:2]}, {"groups": packed.groups[:, :2].copy()}]
+    for parts in wrong:
+        with pytest.raises(ValueError, match=r"must be"):
+            product(packed._replace(**parts), np.ones((2, 70), np.float32))
+
+
 def test_rows_that_are_not_contiguous_are_refused():
     packed = pack(np.ones((3, 8)), "float32")
     x, xq, steps = np.ones((2, 16), np.float32), np.zeros((2, 32), np.int16), np.ones((2, 1))

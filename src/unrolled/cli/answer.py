@@ -86,8 +86,9 @@ class Translate(Command):
     output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """File for the translations, a line each; standard output if not given."""
     weights: Annotated[str, tyro.conf.arg(metavar="FORMAT")] = "float32"
-    """Format of the model's weights: float32, bfloat16, int8 or int4. All but float32 are packed,
-    kept in RUN/packed, and run by compiled kernels where that can be."""
+    """Format of the model's weights: float32, bfloat16, int8 or int4. All but float32 are packed and
+    kept in RUN/packed; they, and float32 of a large model, are run by compiled kernels where that
+    can be."""
     rules: Rules = field(default_factory=Rules)
     search: Annotated[SearchConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=SearchConfig)
     json: bool = False
@@ -155,8 +156,9 @@ class Generate(Command):
     max_tokens: int = 100
     """Length of the continuation, in tokens."""
     weights: Annotated[str, tyro.conf.arg(metavar="FORMAT")] = "float32"
-    """Format of the model's weights: float32, bfloat16, int8 or int4. All but float32 are packed,
-    kept in RUN/packed, and run by compiled kernels where that can be."""
+    """Format of the model's weights: float32, bfloat16, int8 or int4. All but float32 are packed and
+    kept in RUN/packed; they, and float32 of a large model, are run by compiled kernels where that
+    can be."""
     sampling: SamplingConfig = DRAWS
     rules: Rules = field(default_factory=Rules)
     search: Annotated[SearchConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=SearchConfig)

@@ -50,18 +50,24 @@ def quantise(packed, x, xq, steps) -> None:
 def fit(packed, x, xq, steps):
     """Raise ValueError unless the code below, which checks nothing, keeps within these arrays."""
     rows, inputs = x.shape
-    outputs, width = packed.values.shape
     whole = -(-inputs // GROUP) * GROUP
     if len(packed.scales) > 0:
-        width //= LANES // 2 if len(packed.groups) > 0 else LANES
-    if outputs > 0 and width != (whole if len(packed.scales) > 0 else inputs):
+        unit = LANES // 2 if len(packed.groups) > 0 else LANES
+        blocks, groups = -(-len(packed.scales) // LANES), packed.groups.shape
+        if packed.values.shape != (blocks, unit * whole):
+            raise ValueError("the activations must be as wide as the matrix has inputs")
+        if groups[0] > 0 and groups != (blocks, whole // GROUP, 2 * LANES):
+            raise ValueError("there must be a group for each 32 inputs and 16 outputs")
+        if (
+            min(len(xq), len(steps)) < rows
+            or xq.shape[1] < whole // GROUP * (GROUP + 2)
+            or steps.shape[1] < -(-inputs // SPAN)
+        ):
+            raise ValueError("the quantised activations or their steps have not room enough")
+        if not (packed.scales.flags.c_contiguous and packed.groups.flags.c_contiguous):
+            raise ValueError("scales and groups must be contiguous")
+    elif len(packed.values) > 0 and packed.values.shape[1] != inputs:
         raise ValueError("the activations must be as wide as the matrix has inputs")
-    if len(packed.scales) > 0 and (
-        min(len(xq), len(steps)) < rows
-        or xq.shape[1] < whole // GROUP * (GROUP + 2)
-        or steps.shape[1] < -(-inputs // SPAN)
-    ):
-        raise ValueError("the quantised activations or their steps have not room enough")
     if not (contiguous(x) and contiguous(xq) and contiguous(steps) and contiguous(packed.values)):
         raise ValueError("rows of activations and weights must be contiguous")
 

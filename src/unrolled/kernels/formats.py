@@ -35,7 +35,7 @@ GROUP = 32
 LANES = 16
 """Outputs that stand side by side in the integer formats; their number is padded to whole ones."""
 SPAN = 512
-"""Inputs of an activation row that share one step (see `products.quantise`)."""
+"""Inputs of an activation row that share one step (see `activations.quantise`)."""
 LARGEST = {"int8": 127, "int4": 1023}
 """No whole-numbered weight, q or a q + m, is beyond this."""
 LEVELS = {name: min(2**15 - 1, (2**31 - 1) // (SPAN * most)) for name, most in LARGEST.items()}

@@ -54,7 +54,8 @@ ABANDONED = 3600.0
 """Seconds after which a file that is half written has lost its writer."""
 WORTH_COMPILING = 1 << 24
 """Weights from which on a model in float32 goes through the compiled step, too, where that can be:
-then it is up to three times as fast as PyTorch; smaller ones are quick before it is compiled.
+then a step of few rows is up to three times as fast as PyTorch's (a prompt is not); smaller models
+are quick before anything is compiled.
 """
 
 Tell = Callable[[str], object]
