@@ -86,7 +86,7 @@ class Translate(Command):
     output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """File for the translations, a line each; standard output if not given."""
     weights: Annotated[str, tyro.conf.arg(metavar="FORMAT")] = "float32"
-    """Format of the model's weights: float32, bfloat16, int8 or int4. All but float32 are packed and
+    """Format of the model's weights: float32, bfloat16, int8 or int4. All but float32 are packed,
     kept in RUN/packed; they, and float32 of a large model, are run by compiled kernels where that
     can be."""
     rules: Rules = field(default_factory=Rules)
@@ -156,7 +156,7 @@ class Generate(Command):
     max_tokens: int = 100
     """Length of the continuation, in tokens."""
     weights: Annotated[str, tyro.conf.arg(metavar="FORMAT")] = "float32"
-    """Format of the model's weights: float32, bfloat16, int8 or int4. All but float32 are packed and
+    """Format of the model's weights: float32, bfloat16, int8 or int4. All but float32 are packed,
     kept in RUN/packed; they, and float32 of a large model, are run by compiled kernels where that
     can be."""
     sampling: SamplingConfig = DRAWS
