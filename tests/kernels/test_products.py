@@ -251,10 +251,10 @@ MACHINES = {
         ["vpdpwssd"],
     ),
     "VNNI": (
-        ("icelake-server", f"{AVX512},+avx512vnni"),
+        ("znver4", f"{AVX512},+avx512vnni"),  # on others LLVM may think two instructions faster
         {"avx512bw", "avx512vl", "avx512dq", "avx512_vnni"},
         ["vpdpwssd", "vfmadd", "zmm"],
-        [],
+        ["vpmaddwd"],
     ),
 }
 """Target for numba, what a processor must have for it, what its code must hold, and must not."""

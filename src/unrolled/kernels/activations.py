@@ -92,8 +92,10 @@ def _quantise_row(_, packed, x, xq, steps, row):
 
     def generate(context, builder, signature, arguments):
         if format in LEVELS:
-            arrays = (Rows(context, builder, signature.args[i], arguments[i]) for i in (1, 2, 3))
-            v, (x, xq, steps) = Vectors(context, builder), arrays
+            v = Vectors(context, builder)
+            x, xq, steps = (
+                Rows(context, builder, signature.args[i], arguments[i]) for i in (1, 2, 3)
+            )
             _spans(v, LEVELS[format], arguments[4], x, xq, steps)
             if format == "int4":
                 _sums(v, xq.row(arguments[4]), padded_width(v, x.width))

@@ -22,7 +22,7 @@ for int4's inner scales: whole multiples of one unit, as in double quantisation 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Integer
@@ -148,12 +148,12 @@ def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
         block, part = slice(first, first + some), slice(first * LANES, (first + some) * LANES)
         units = weight[part] / scales[part, None].astype(np.float64)
         units = np.pad(units, ((0, -len(units) % LANES), (0, 0)))
+        # More of the last weight: zeros would stretch the range of int4's last group.
+        mode: Literal["constant", "edge"] = "constant" if format == "int8" else "edge"
+        units = np.pad(units, ((0, 0), (0, width - inputs)), mode=mode)
         if format == "int8":
-            q = np.rint(np.pad(units, ((0, 0), (0, width - inputs)))).astype(np.int8)
-            values[block] = _by_lanes(q).reshape(-1, room)
+            values[block] = _by_lanes(np.rint(units).astype(np.int8)).reshape(-1, room)
         else:
-            # More of the last weight: zeros would stretch the range of the last group.
-            units = np.pad(units, ((0, 0), (0, width - inputs)), mode="edge")
             q, both = _grouped(units.reshape(len(units), width // GROUP, GROUP))
             pairs = _by_lanes(q.reshape(len(q), width))
             values[block] = (pairs[..., 0] | pairs[..., 1] << 4).reshape(-1, room)

@@ -165,12 +165,11 @@ class Vectors:
         """A b + c on floats, in one rounding where the processor has that, else always in two."""
         return self.call(f"llvm.fmuladd.v{a.type.count}f32", a.type, a, b, c)
 
-    def plus_products(self, a: Value, b: Value, c: Value, *, neighbours: bool = False) -> Value:
-        """32-bit c plus the products of 16-bit a and b, two to a lane; which two is not said, or
-        neighbours.
+    def plus_products(self, a: Value, b: Value, c: Value) -> Value:
+        """32-bit c plus the products of 16-bit a and b, two neighbours to a lane.
 
-        By the processor's own instruction for pairs of neighbours (with VNNI, LLVM makes it one
-        with the sum: vpdpwssd), or on any other by halves, which is less work where it will do.
+        By the processor's own instruction for that (with VNNI, LLVM makes it one with the sum:
+        vpdpwssd), or on any other by the even numbers and the odd ones.
         """
         builder, wide = self.builder, c.type
         if self.pairs:
@@ -187,10 +186,8 @@ class Vectors:
                 both = range(2 * parts[0].type.count)
                 parts = [self.pick(*two, both) for two in zip(parts[::2], parts[1::2], strict=True)]
             return builder.add(c, parts[0])
-        for i in range(2):
-            half = range(i * wide.count, (i + 1) * wide.count)
-            if neighbours:
-                half = range(i, 2 * wide.count, 2)
+        for first in range(2):
+            half = range(first, 2 * wide.count, 2)
             one, other = (builder.sext(self.pick(v, v, half), wide) for v in (a, b))
             c = builder.add(c, builder.mul(one, other))
         return c

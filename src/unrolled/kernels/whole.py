@@ -108,12 +108,8 @@ def _blocks(v: Vectors, format: str, arrays: _Arrays, height: Any, first: Any, l
             v.loop(low, high, size, [], tile)
         return []
 
-    v.loop(b.udiv(first, INT64(LANES)), _up(v, last, LANES), 1, [], block)
-
-
-@no_type_check
-def _up(v: Vectors, number: Any, unit: int) -> Any:
-    return v.builder.udiv(v.builder.add(number, INT64(unit - 1)), INT64(unit))
+    end = b.udiv(b.add(last, INT64(LANES - 1)), INT64(LANES))
+    v.loop(b.udiv(first, INT64(LANES)), end, 1, [], block)
 
 
 @no_type_check
@@ -156,7 +152,7 @@ def _totals(v: Vectors, format: str, arrays: _Arrays, number: Any, half: int, ro
                 x = b.bitcast(v.load(x_row, INT16, b.add(k, INT64(2 * pair)), 2), INT32)
                 x = b.bitcast(v.same(x, v.lanes), both)
                 chain = at * chains + pair % chains
-                sums[chain] = v.plus_products(w, x, sums[chain], neighbours=True)
+                sums[chain] = v.plus_products(w, x, sums[chain])
         return sums
 
     def joined(sums):
@@ -170,9 +166,7 @@ def _totals(v: Vectors, format: str, arrays: _Arrays, number: Any, half: int, ro
 
         def line(k, pair):
             place = b.add(b.mul(k, INT64(LANES)), INT64(2 * (pair * LANES + half)))
-            return b.sext(
-                v.load(block, INT8, place, 2 * v.lanes), ir.VectorType(INT16, 2 * v.lanes)
-            )
+            return b.sext(v.load(block, INT8, place, 2 * v.lanes), both)
 
         return pairs(k, sums, line)
 

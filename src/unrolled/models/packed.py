@@ -92,6 +92,11 @@ def matrices(config: ModelConfig) -> dict[str, tuple[int, int]]:
     return found
 
 
+def multiplied(config: ModelConfig) -> int:
+    """Weights that a step multiplies by."""
+    return sum(outputs * inputs for outputs, inputs in matrices(config).values())
+
+
 def pack_model(model: Decoder, weights: str) -> dict[str, Packed | np.ndarray]:
     """A decoder's parameters as `packed_decoder` takes them, the matrices in a format.
 
@@ -137,7 +142,7 @@ class PackedDecoder:
             self.added = _array(packs, "stack.position_embedding.weight")
         elif config.positions == "sinusoidal":
             self.added = sinusoids(config).numpy()
-        self.weights = sum(outputs * inputs for outputs, inputs in matrices(config).values())
+        self.weights = multiplied(config)
         self._most = (0, 0)  # rows, and rows whose logits are wanted
         self._largest: list[np.ndarray] = []
         self._work: dict[tuple[int, int], Any] = {}
@@ -296,9 +301,8 @@ def _checked(config: ModelConfig, packs: Packs) -> str:
         like = pack(np.zeros((1, inputs), np.float32), held.format)
         blocks = -(-outputs // LANES) if len(like.scales) else outputs
         for part, array, one in zip(Packed._fields, held, like, strict=True):
-            shape = (0, *one.shape[1:])
-            if len(one):
-                shape = (outputs if part == "scales" else blocks, *one.shape[1:])
+            count = outputs if part == "scales" else blocks
+            shape = (count if len(one) else 0, *one.shape[1:])
             if (array.dtype, array.shape) != (one.dtype, shape):
                 raise BadInput(
                     f"{name}: {part} should be {list(shape)} in {held.format}, of {one.dtype}, not "

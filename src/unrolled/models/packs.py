@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -30,7 +29,7 @@ from unrolled.errors import BadInput, WorkFailed
 from unrolled.kernels.formats import FORMATS, LANES, Packed, aligned, pack, unpack
 from unrolled.models.build import Model
 from unrolled.models.decoder import Decoder
-from unrolled.models.packed import PackedDecoder, matrices, pack_model, packed_decoder, refused
+from unrolled.models.packed import PackedDecoder, multiplied, pack_model, packed_decoder, refused
 from unrolled.models.store import (
     CONFIG,
     WEIGHTS,
@@ -80,11 +79,12 @@ def load_packed(run: Path, weights: str, tell: Tell = silent) -> Loaded:
     check_format(weights)
     run = Path(run)
     architecture, config = model_config(read_config(run), run / CONFIG)
+    if weights == "float32" and multiplied(config) < WORTH_COMPILING:
+        return load(run)
     reason: str | None = f"a model with architecture {architecture} has none"
     if architecture == "decoder":
         reason = refused(config)
-    small = sum(map(math.prod, matrices(config).values())) < WORTH_COMPILING
-    if reason is None and not (weights == "float32" and small):
+    if reason is None:
         return packed_decoder(config, packs_of(run, weights, tell), tell=tell)
     model = load(run)
     if weights != "float32":

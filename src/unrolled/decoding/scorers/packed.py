@@ -26,6 +26,7 @@ class PackedScorer:
     """
 
     own_threads = True
+    """As `scorer.one_pool` wants to know."""
 
     def __init__(
         self,
