@@ -33,7 +33,7 @@ from torch import Tensor
 
 from timing import peak_megabytes
 from unrolled.kernels import FORMATS, Packed, pack
-from unrolled.kernels.formats import aligned, quantised, spans
+from unrolled.kernels.formats import aligned, groups, quantised
 from unrolled.kernels.products import multiply, quantise
 from unrolled.training.run import processor
 
@@ -105,7 +105,7 @@ def unrolled(weights: list[np.ndarray], format: str, threads: Threads) -> tuple[
 
         def own() -> Arguments:
             xq = aligned(np.empty((rows, quantised(MOST_INPUTS)), np.int16))
-            steps = np.empty((rows, spans(MOST_INPUTS)), np.float32)
+            steps = np.empty((rows, groups(MOST_INPUTS)), np.float32)
             return tuple(stacks), widths, x.numpy(), xq, steps, out
 
         threads(_share, own)

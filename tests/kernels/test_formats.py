@@ -38,12 +38,12 @@ def whole(packed, inputs: int) -> np.ndarray:
     """The whole-numbered matrix, read from the bytes one by one as the drawing says."""
     answer = np.empty((len(packed.scales), inputs), np.int64)
     for o, i in np.ndindex(*answer.shape):
-        (block, lane), (pair, second) = divmod(o, LANES), divmod(i, 2)
-        place = pair * LANES + lane
+        (block, lane), (quad, which) = divmod(o, LANES), divmod(i, 4)
         if packed.format == "int8":
-            answer[o, i] = packed.values[block, 2 * place + second]
+            answer[o, i] = packed.values[block, 4 * (quad * LANES + lane) + which]
         else:
-            byte = int(packed.values[block, place])
+            line, second = divmod(quad, 2)
+            byte = int(packed.values[block, 4 * (line * LANES + lane) + which])
             a, m = steps_and_lowest(packed, o, i // GROUP)
             answer[o, i] = a * (byte >> 4 if second else byte & 15) + m
     return answer

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 pytest.importorskip("numba")
 
 from unrolled.kernels import FORMATS, Packed, pack, unpack
-from unrolled.kernels.formats import GROUP, padded, quantised, spans
+from unrolled.kernels.formats import GROUP, groups, padded, quantised
 from unrolled.kernels.products import multiply, quantise
 
 HALF = 2.0**-24  # of the last bit of float32
@@ -36,7 +36,7 @@ def product(packed: Packed, x: np.ndarray, cuts: tuple[int, ...] = ()) -> np.nda
     outputs = len(packed.scales) or len(packed.values)
     x = apart(x)
     xq = apart(np.full((rows, quantised(inputs)), 77, np.int16))
-    steps = apart(np.full((rows, spans(inputs)), np.nan, np.float32))
+    steps = apart(np.full((rows, groups(inputs)), np.nan, np.float32))
     out = np.full((rows, outputs + 4), np.nan, np.float32)
     quantise(packed, x, xq, steps)
     for first, last in itertools.pairwise((0, *cuts, outputs)):
@@ -46,17 +46,16 @@ def product(packed: Packed, x: np.ndarray, cuts: tuple[int, ...] = ()) -> np.nda
     return out[:, 2:-2]
 
 
-def whole_activations(x: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]:
+def whole_activations(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Xq and the step of each input, one number after the other."""
-    levels = min(32767, (2**31 - 1) // (512 * largest))
     xq, steps = np.zeros(x.shape, np.int64), np.zeros(x.shape, np.float32)
     for row in range(len(x)):
-        for first in range(0, x.shape[1], 512):
-            span = x[row, first : first + 512]
-            most = np.abs(span).max()
+        for first in range(0, x.shape[1], 32):
+            group = x[row, first : first + 32]
+            most = np.abs(group).max()
             if most >= 2.0**-100:
-                steps[row, first : first + 512] = most / np.float32(levels)
-                xq[row, first : first + 512] = np.rint(span * (np.float32(levels) / most))
+                steps[row, first : first + 32] = most / np.float32(127)
+                xq[row, first : first + 32] = np.rint(group * (np.float32(127) / most))
     return xq, steps
 
 
@@ -64,11 +63,11 @@ def whole_weights(packed: Packed, inputs: int) -> np.ndarray:
     """Of all outputs, those of the padding too."""
     blocks, width = len(packed.values), padded(inputs)
     if packed.format == "int8":
-        pairs = packed.values.reshape(blocks, -1, 16, 2).astype(np.int64)
+        quads = packed.values.reshape(blocks, -1, 16, 4).astype(np.int64)
     else:
-        byte = packed.values.reshape(blocks, -1, 16).astype(np.int64)
-        pairs = np.stack([byte % 16, byte // 16], axis=-1)
-    whole = pairs.transpose(0, 2, 1, 3).reshape(blocks, 16, -1, GROUP)
+        byte = packed.values.reshape(blocks, -1, 1, 16, 4).astype(np.int64)
+        quads = np.concatenate([byte % 16, byte // 16], axis=2).reshape(blocks, -1, 16, 4)
+    whole = quads.transpose(0, 2, 1, 3).reshape(blocks, 16, -1, GROUP)
     if packed.format == "int4":
         a, m = packed.groups.reshape(blocks, -1, 2, 16).transpose(2, 0, 3, 1)[..., None]
         whole = a.astype(np.int64) * whole + m
@@ -77,13 +76,13 @@ def whole_weights(packed: Packed, inputs: int) -> np.ndarray:
 
 def reference(packed: Packed, x: np.ndarray) -> np.ndarray:
     """The integer formats' y, rounded where the formula says so and nowhere else."""
-    xq, steps = whole_activations(x, 127 if packed.format == "int8" else 1023)
+    xq, steps = whole_activations(x)
     q = whole_weights(packed, x.shape[1])
     total = np.zeros((len(x), len(q)), np.float32)
-    for first in range(0, x.shape[1], 512):
-        span = slice(first, first + 512)
-        whole = xq[:, span] @ q[:, span].T
-        assert (np.abs(whole) < 2**31).all()
+    for first in range(0, x.shape[1], 32):
+        group = slice(first, first + 32)
+        whole = xq[:, group] @ q[:, group].T
+        assert (np.abs(whole) < 2**24).all()
         total += whole.astype(np.float32) * steps[:, first : first + 1]
     return total * packed.scales
 
@@ -105,11 +104,11 @@ def check(format: str, x: np.ndarray, weight: np.ndarray) -> None:
     if format in ("int8", "int4"):
         assert np.array_equal(y, reference(packed, x))
         # And is near to the product with the matrix that the format stands for: half a step a term.
-        _, steps = whole_activations(x, 127 if format == "int8" else 1023)
+        _, steps = whole_activations(x)
         wide = unpack(packed, inputs).astype(np.float64)
         exact, size = x.astype(np.float64) @ wide.T, np.abs(x) @ np.abs(wide).T
         bound = steps.astype(np.float64) / 2 @ np.abs(wide).T
-        assert (np.abs(y - exact) <= 1.01 * bound + (inputs / 512 + 8) * HALF * size).all()
+        assert (np.abs(y - exact) <= 1.01 * bound + (inputs / 32 + 8) * HALF * size).all()
     else:
         wide = unpack(packed, inputs).astype(np.float64)
         exact, size = x.astype(np.float64) @ wide.T, np.abs(x) @ np.abs(wide).T
@@ -144,9 +143,8 @@ def test_the_largest_whole_numbers_do_not_overflow(format, inputs, sign, rows, o
     else:  # q = 15 and 15 a + m = 1023, which `pack` promises never to pass
         blocks = -(-outputs // 16)
         values = np.full((blocks, 16 * padded(inputs) // 2), 255, np.uint8)
-        groups = np.repeat(np.int16([68, 3]), 16)
-        groups = np.tile(groups, (blocks, padded(inputs) // GROUP, 1))
-        packed = Packed(values, np.ones(outputs, np.float32), groups)
+        pairs = np.tile(np.repeat(np.int16([68, 3]), 16), (blocks, groups(inputs), 1))
+        packed = Packed(values, np.ones(outputs, np.float32), pairs)
     x = np.full((rows, inputs), sign * 3, np.float32)
     x[3] *= np.where(np.arange(inputs) % 2, 1, -1)
     y = product(packed, x)
@@ -170,7 +168,7 @@ def test_a_row_is_the_same_bits_in_any_batch_and_for_any_division_of_outputs(for
 def test_outputs_of_another_thread_are_left_alone(format):
     x, weight = draw(np.random.default_rng(4), 6, 20, 64)
     packed = pack(weight, format)
-    xq, steps = apart(np.zeros((6, 68), np.int16)), apart(np.zeros((6, 1), np.float32))
+    xq, steps = apart(np.zeros((6, 68), np.int16)), apart(np.zeros((6, 2), np.float32))
     x, out = apart(x), apart(np.full((6, 20), np.nan, np.float32))
     quantise(packed, x, xq, steps)
     multiply(packed, x, xq, steps, out, 7, 8)
@@ -204,7 +202,7 @@ def test_arrays_that_do_not_fit_are_refused(format):
     """What is compiled checks no index: it would read and write what belongs to others."""
     packed = pack(np.ones((9, 70)), format)
 
-    def call(rows=3, inputs=70, last=9, out=(3, 9), xq=(3, 102), steps=(3, 1), first=0):
+    def call(rows=3, inputs=70, last=9, out=(3, 9), xq=(3, 102), steps=(3, 3), first=0):
         x, small = (apart(np.ones(shape, np.float32)) for shape in ((rows, inputs), steps))
         room, answer = apart(np.zeros(xq, np.int16)), apart(np.zeros(out, np.float32))
         quantise(packed, x, room, small)
@@ -214,7 +212,7 @@ def test_arrays_that_do_not_fit_are_refused(format):
     bad = [{"inputs": 64}, {"inputs": 97}, {"last": 10}, {"first": -1}, {"first": 9, "last": 8}]
     bad += [{"out": (2, 9)}, {"out": (3, 8)}]
     if format != "float32":
-        bad += [{"xq": (2, 102)}, {"xq": (3, 101)}, {"steps": (2, 1)}, {"steps": (3, 0)}]
+        bad += [{"xq": (2, 102)}, {"xq": (3, 101)}, {"steps": (2, 3)}, {"steps": (3, 2)}]
     for words in bad:
         with pytest.raises(ValueError, match=r"must be as wide|not room enough|not so many"):
             call(**words)
@@ -248,13 +246,19 @@ MACHINES = {
         ("x86-64-v4", AVX512),
         {"avx512bw", "avx512vl", "avx512dq"},
         ["vpmaddwd", "vfmadd", "zmm"],
-        ["vpdpwssd"],
+        ["vpdpbusd"],
     ),
     "VNNI": (
-        ("znver4", f"{AVX512},+avx512vnni"),  # on others LLVM may think two instructions faster
+        ("znver4", f"{AVX512},+avx512vnni"),
         {"avx512bw", "avx512vl", "avx512dq", "avx512_vnni"},
-        ["vpdpwssd", "vfmadd", "zmm"],
+        ["vpdpbusd", "vfmadd", "zmm"],
         ["vpmaddwd"],
+    ),
+    "AVX-VNNI": (
+        ("alderlake", f"{AVX2},+avxvnni"),
+        {"avx2", "fma", "avx_vnni"},
+        ["vpdpbusd", "vfmadd", "ymm"],
+        ["zmm", "vpmaddwd"],
     ),
 }
 """Target for numba, what a processor must have for it, what its code must hold, and must not."""
@@ -314,6 +318,6 @@ def test_code_for_a_machine_holds_what_it_has_and_runs_if_this_one_has_it_too(na
 
 def test_a_processor_without_an_instruction_for_pairs_agrees_with_the_reference():
     on(
-        "from unrolled.kernels import vectors\nvectors.PAIRS.clear()\n"
+        "from unrolled.kernels import vectors\nvectors.PAIRS.clear()\nvectors.QUADS.clear()\n"
         + RUN.format(formats=("int8", "int4"))
     )

@@ -15,7 +15,7 @@ pytest.importorskip("numba")
 
 from unrolled.errors import BadInput
 from unrolled.kernels import FORMATS, Packed, unpack
-from unrolled.kernels.formats import LEVELS, SPAN
+from unrolled.kernels.formats import GROUP, WHOLE
 from unrolled.models import packed
 from unrolled.models.build import build
 from unrolled.models.config import ModelConfig
@@ -38,13 +38,15 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "num_kv_heads": (0, 2, 1),
 }
 LARGE: dict[str, Any] = {"hidden_size": 560, "intermediate_size": 540, "num_kv_heads": 2}
-"""Inputs of more than a span, and of no whole number of groups."""
+"""Inputs of no whole number of groups."""
 PROMPTS = [[3, 1, 4, 1, 5], [9, 2], [6], [5, 3, 5]]
-APART = {"float32": 1e-4, "bfloat16": 1e-4, "int8": 2e-3, "int4": 2e-2}
+APART = 1e-4
 """How far log-probabilities may be from those of the model with Ŵ in the place of W, and what its
-matrices are multiplied by rounded as the integer formats round it. What is left is float32's
-rounding, and that it lets a few activations fall on the other side of a half: a whole step of
-theirs, and a hundredth of what the format itself changes here.
+matrices are multiplied by rounded as the integer formats round it: by float32's rounding.
+"""
+FALLEN = 0.1
+"""And how far in the integer formats, where that lets an activation fall on the other side of a
+half: it then differs by a whole step, of 127. Few rows have one.
 """
 
 
@@ -66,12 +68,12 @@ def made(seed: int = 0, **options: Any) -> Decoder:
     return model.eval()
 
 
-def whole_numbered(x: torch.Tensor, levels: int) -> torch.Tensor:
-    """Each span of each row as whole multiples, up to `levels`, of a step of its own."""
+def whole_numbered(x: torch.Tensor) -> torch.Tensor:
+    """Each group of each row as whole multiples, up to 127, of a step of its own."""
     parts = []
-    for span in x.double().split(SPAN, dim=-1):
-        step = span.abs().amax(-1, keepdim=True) / levels
-        parts.append(torch.where(step > 0, (span / step).round() * step, 0.0))
+    for group in x.double().split(GROUP, dim=-1):
+        step = group.abs().amax(-1, keepdim=True) / 127
+        parts.append(torch.where(step > 0, (group / step).round() * step, 0.0))
     return torch.cat(parts, dim=-1).to(x)
 
 
@@ -84,12 +86,10 @@ def rounded(model: Decoder, weights: str) -> Decoder:
         ):
             array = unpack(pack, weight.shape[1]) if isinstance(pack, Packed) else pack
             weight.copy_(torch.from_numpy(np.array(array)))
-    if weights in LEVELS:
+    if weights in WHOLE:
         for module in other.modules():
             if isinstance(module, torch.nn.Linear):
-                module.register_forward_pre_hook(
-                    lambda _, given: (whole_numbered(given[0], LEVELS[weights]),)
-                )
+                module.register_forward_pre_hook(lambda _, given: (whole_numbered(given[0]),))
     assert isinstance(other, Decoder)
     return other.eval()
 
@@ -99,22 +99,28 @@ def alone(model: Decoder, tokens: list[int]) -> torch.Tensor:
     return model(torch.tensor([tokens]))[0, -1].log_softmax(-1)
 
 
-def compare(model: Decoder, engine: PackedDecoder, apart: float) -> None:
+def compare(model: Decoder, engine: PackedDecoder) -> None:
     """Prompts of different lengths, then a step that drops, doubles and reorders, then another."""
-    rows = [list(prompt) for prompt in PROMPTS]
+    rows, off = [list(prompt) for prompt in PROMPTS], []
     slots, found = engine.start(rows)
     for parents, tokens in (([2, 0, 2, 3, 0], [7, 8, 9, 0, 36]), ([4, 1], [1, 2]), ([], [])):
         expected = torch.stack([alone(model, row) for row in rows])
-        torch.testing.assert_close(found, expected, rtol=0, atol=apart)
+        off += (found - expected).abs().amax(-1).tolist()
         if parents:
             rows = [[*rows[p], t] for p, t in zip(parents, tokens, strict=True)]
             found = engine.step(slots, torch.tensor(parents), torch.tensor(tokens))
+    near = sum(one <= APART for one in off)
+    if engine.format in WHOLE:
+        assert near > len(off) / 2
+        assert max(off) < FALLEN
+    else:
+        assert near == len(off)
 
 
 @pytest.mark.parametrize("case", [*itertools.product(*OPTIONS.values())], ids=str)
 def test_float32_gives_the_models_own_log_probabilities(case: tuple[Any, ...]) -> None:
     model = made(**dict(zip(OPTIONS, case, strict=True)))
-    compare(model, model.packed("float32", threads=2), APART["float32"])
+    compare(model, model.packed("float32", threads=2))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +134,7 @@ def test_float32_gives_the_models_own_log_probabilities(case: tuple[Any, ...]) -
 )
 def test_sizes_of_other_kinds_too(options: Any) -> None:
     model = made(**options)
-    compare(model, model.packed("float32", threads=2), APART["float32"])
+    compare(model, model.packed("float32", threads=2))
 
 
 @pytest.mark.parametrize("weights", FORMATS)
@@ -143,7 +149,7 @@ def test_sizes_of_other_kinds_too(options: Any) -> None:
 )
 def test_a_format_is_the_model_with_rounded_weights(weights: str, options: Any) -> None:
     model = made(**options)
-    compare(rounded(model, weights), model.packed(weights, threads=2), APART[weights])
+    compare(rounded(model, weights), model.packed(weights, threads=2))
 
 
 def test_the_formats_are_not_the_same_model() -> None:
@@ -152,7 +158,7 @@ def test_the_formats_are_not_the_same_model() -> None:
     exact = alone(model, PROMPTS[0])
     off = [float((alone(rounded(model, w), PROMPTS[0]) - exact).abs().max()) for w in FORMATS]
     assert off[0] == 0.0
-    assert all(off[i] > 3 * APART[FORMATS[i]] for i in (1, 2, 3))
+    assert all(one > 300 * APART for one in off[1:])
 
 
 @pytest.mark.parametrize("weights", FORMATS)

@@ -1,8 +1,8 @@
 """What whole numbers stand for a row of activations in a product with whole-numbered weights?
 
-Round to nearest at a step for each row and span of inputs, as large as the largest number of the
-span needs (the usual dynamic, symmetric scheme: Dettmers et al. 2022, section 2), but to 16 bits
-for int8 and 13 for int4, which are as many as sums over a span leave room for.
+Round to nearest at a step for each row and group of 32 inputs, as large as the largest number of
+the group needs: the usual dynamic, symmetric scheme (Dettmers et al. 2022, section 2), in groups
+as int4 has them (as llama.cpp's Q8_0).
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import Any, no_type_check
 
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-from unrolled.kernels.formats import GROUP, LANES, LEVELS, SPAN
-from unrolled.kernels.vectors import FLOAT, INT16, INT32, INT64, Rows, Vectors
+from unrolled.kernels.formats import GROUP, LANES, LEVELS, WHOLE
+from unrolled.kernels.vectors import FLOAT, INT8, INT32, INT64, QUAD, Rows, Vectors
 
 FORMAT_OF = {
     types.float32: "float32",
@@ -24,6 +25,7 @@ FORMAT_OF = {
 }
 """Of a `Packed`, by numba's type of its values."""
 _SMALLEST = 2.0**-100  # below it, levels / |x| may leave float32
+_MAGIC, _MAGIC_BITS = 1.5 * 2.0**23, 0x4B400000  # a float32 and its bits
 
 
 @njit(nogil=True)
@@ -32,11 +34,12 @@ def quantise(packed, x, xq, steps) -> None:
     """The activations as the format of `packed` wants them; float formats take them as they are.
 
     Shapes: x float32 [rows, inputs], xq int16 [rows, quantised(inputs)], steps float32 [rows,
-    spans(inputs)], or wider; rows contiguous. Behind the numbers of xq stand, for int4, the sums of
-    its groups, in the bits of two numbers each. For each row and span, step = max |x| / L, and xq =
-    the whole number nearest to x L / max |x|, where L = `LEVELS` of the format is at most 32767 and
-    so small that no sum of a span can leave 32 bits. Where max |x| < 2⁻¹⁰⁰, step and xq are 0.
-    Where an x is infinite or no number, so is the step, and with it are all products of that row.
+    groups(inputs)], or wider; rows contiguous. For each row and group, step = max |x| / 127, and xq
+    = the whole number nearest to x · 127 / max |x|, of 8 bits. Where max |x| < 2⁻¹⁰⁰, step and xq
+    are 0. Where an x is infinite or no number, so is the step, and with it are all products of that
+    row. `Vectors.order` says how the numbers stand in xq, in its first `padded(inputs)` places or
+    in half of them. Behind these stands for each group, in two places, what `whole` needs of its
+    sum: -128 Σ xq in 32 bits for int8, float32 Σ xq for int4.
 
     Raises ValueError for shapes that don't fit, and rows that are not contiguous.
     """
@@ -61,7 +64,7 @@ def fit(packed, x, xq, steps):
         if (
             min(len(xq), len(steps)) < rows
             or xq.shape[1] < whole // GROUP * (GROUP + 2)
-            or steps.shape[1] < -(-inputs // SPAN)
+            or steps.shape[1] < whole // GROUP
         ):
             raise ValueError("the quantised activations or their steps have not room enough")
         if not (packed.scales.flags.c_contiguous and packed.groups.flags.c_contiguous):
@@ -91,14 +94,12 @@ def _quantise_row(_, packed, x, xq, steps, row):
     """Emit `quantise` of one row: nothing for float formats."""
 
     def generate(context, builder, signature, arguments):
-        if format in LEVELS:
+        if format in WHOLE:
             v = Vectors(context, builder)
             x, xq, steps = (
                 Rows(context, builder, signature.args[i], arguments[i]) for i in (1, 2, 3)
             )
-            _spans(v, LEVELS[format], arguments[4], x, xq, steps)
-            if format == "int4":
-                _sums(v, xq.row(arguments[4]), padded_width(v, x.width))
+            _groups(v, format, arguments[4], x, xq, steps)
         return context.get_dummy_value()
 
     format = FORMAT_OF[packed.types[0].dtype]
@@ -106,69 +107,62 @@ def _quantise_row(_, packed, x, xq, steps, row):
 
 
 @no_type_check
-def _spans(v: Vectors, levels: int, row: Any, x: Rows, xq: Rows, steps: Rows) -> None:
+def _groups(v: Vectors, format: str, row: Any, x: Rows, xq: Rows, steps: Rows) -> None:
     b, inputs = v.builder, x.width
+    width = padded_width(v, inputs)
     x, xq, steps = x.row(row), xq.row(row), steps.row(row)
-
-    def largest(count):
-        """By the bits of |x| as whole numbers, among which what is no number is beyond all."""
-
-        def body(k, before):
-            bits = b.bitcast(v.load(x, FLOAT, k, count), ir.VectorType(INT32, count))
-            bits = b.and_(bits, v.constant(INT32, 0x7FFFFFFF, count))
-            return [b.select(b.icmp_signed(">", bits, before[0]), bits, before[0])]
-
-        return body
-
-    def rounded(count, scale):
-        """A number added to 1.5 × 2²³ is rounded to a whole one, which the last bits then hold."""
-
-        def body(k, _):
-            sums = b.fmul(v.load(x, FLOAT, k, count), v.same(scale, count))
-            sums = b.fadd(sums, v.constant(FLOAT, 1.5 * 2.0**23, count))
-            bits = b.bitcast(sums, ir.VectorType(INT32, count))
-            v.store(b.trunc(bits, ir.VectorType(INT16, count)), xq, INT16, k)
-            return []
-
-        return body
-
-    def span(first, _):
-        last = v.smaller(b.add(first, INT64(SPAN)), inputs)
-        even = b.add(first, b.and_(b.sub(last, first), INT64(-v.lanes)))
-        none = v.constant(INT32, 0, v.lanes)
-        (lanes,) = v.loop(first, even, v.lanes, [none], largest(v.lanes))
-        most = v.call(f"llvm.vector.reduce.smax.v{v.lanes}i32", INT32, lanes)
-        (most,) = v.loop(even, last, 1, [v.vector([most])], largest(1))
-        most = b.bitcast(b.extract_element(most, INT32(0)), FLOAT)
-        tiny = b.fcmp_ordered("<", most, FLOAT(_SMALLEST))
-        step = b.select(tiny, FLOAT(0), b.fdiv(most, FLOAT(levels)))
-        scale = b.select(tiny, FLOAT(0), b.fdiv(FLOAT(levels), most))
-        v.store(step, steps, FLOAT, b.udiv(first, INT64(SPAN)))
-        v.loop(first, even, v.lanes, [], rounded(v.lanes, scale))
-        v.loop(even, last, 1, [], rounded(1, scale))
-        return []
+    # The last group may be short: its numbers are followed by zeros elsewhere.
+    tail = b.bitcast(cgutils.alloca_once(b, ir.ArrayType(FLOAT, GROUP)), INT8.as_pointer())
+    whole = b.and_(inputs, INT64(-GROUP))
 
     def zero(k, _):
-        v.store(INT16(0), xq, INT16, k)
+        v.store(FLOAT(0), tail, FLOAT, k)
         return []
 
-    v.loop(INT64(0), inputs, SPAN, [], span)
-    v.loop(inputs, padded_width(v, inputs), 1, [], zero)
+    def copy(k, _):
+        v.store(v.load(x, FLOAT, k), tail, FLOAT, b.sub(k, whole))
+        return []
+
+    def group(k, _):
+        short = b.icmp_signed("==", k, whole)
+        there = b.bitcast(v.address(x, FLOAT, k), INT8.as_pointer())
+        _group(v, format, b.select(short, tail, there), xq, steps, k, width)
+        return []
+
+    v.loop(b.sub(inputs, whole), INT64(GROUP), 1, [], zero)
+    v.loop(whole, inputs, 1, [], copy)
+    v.loop(INT64(0), width, GROUP, [], group)
 
 
 @no_type_check
-def _sums(v: Vectors, xq: Any, width: Any) -> None:
-    """Put the sum of each group behind a row's numbers."""
-    b = v.builder
-
-    def group(k, _):
-        total = v.constant(INT32, 0, v.lanes)
-        for at in range(0, GROUP, 2 * v.lanes):
-            some = v.load(xq, INT16, b.add(k, INT64(at)), 2 * v.lanes)
-            total = v.plus_products(some, v.constant(INT16, 1, 2 * v.lanes), total)
-        total = v.call(f"llvm.vector.reduce.add.v{v.lanes}i32", INT32, total)
-        place = b.add(width, b.udiv(k, INT64(GROUP // 2)))
-        v.store(b.bitcast(total, ir.VectorType(INT16, 2)), xq, INT16, place)
-        return []
-
-    v.loop(INT64(0), width, GROUP, [], group)
+def _group(v: Vectors, format: str, source: Any, xq: Any, steps: Any, k: Any, width: Any) -> None:
+    """Write the whole numbers, the step and the sum of the group at input k."""
+    b, integers = v.builder, ir.VectorType(INT32, v.lanes)
+    numbers = [v.load(source, FLOAT, INT64(i), v.lanes) for i in range(0, GROUP, v.lanes)]
+    # By the bits of |x| as whole numbers, among which what is no number is beyond all.
+    most = v.constant(INT32, 0, v.lanes)
+    for some in numbers:
+        bits = b.and_(b.bitcast(some, integers), v.constant(INT32, 0x7FFFFFFF, v.lanes))
+        most = b.select(b.icmp_signed(">", bits, most), bits, most)
+    most = b.bitcast(v.call(f"llvm.vector.reduce.smax.v{v.lanes}i32", INT32, most), FLOAT)
+    tiny = b.fcmp_ordered("<", most, FLOAT(_SMALLEST))
+    step = b.select(tiny, FLOAT(0), b.fdiv(most, FLOAT(LEVELS)))
+    scale = b.select(tiny, FLOAT(0), b.fdiv(FLOAT(LEVELS), most))
+    place = b.udiv(k, INT64(GROUP))
+    v.store(step, steps, FLOAT, place)
+    kind, order = v.order()
+    places = [first + i for first in range(0, v.lanes, QUAD) for i in order]
+    total = v.constant(INT32, 0, v.lanes)
+    for i, some in enumerate(numbers):
+        # A number added to 1.5 × 2²³ is rounded to a whole one, which the last bits then hold.
+        shifted = b.fadd(b.fmul(some, v.same(scale, v.lanes)), v.constant(FLOAT, _MAGIC, v.lanes))
+        whole = b.sub(b.bitcast(shifted, integers), v.constant(INT32, _MAGIC_BITS, v.lanes))
+        total = b.add(total, whole)
+        small = b.trunc(v.pick(whole, whole, places), ir.VectorType(kind, v.lanes))
+        v.store(small, xq, kind, b.add(k, INT64(i * v.lanes)))
+    total = v.call(f"llvm.vector.reduce.add.v{v.lanes}i32", INT32, total)
+    behind = b.add(b.udiv(width, INT64(2)), place)
+    if format == "int8":
+        v.store(b.mul(total, INT32(-128)), xq, INT32, behind)
+    else:
+        v.store(b.sitofp(total, FLOAT), xq, FLOAT, behind)

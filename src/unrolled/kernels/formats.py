@@ -8,11 +8,11 @@ A matrix W [outputs, inputs] is kept as the arrays of a `Packed`, which stand fo
     int4        Ŵ = c (a q + m)   a, m whole for each output and group of 32 inputs, q in 0…15
 
 so that in both integer formats a row of Ŵ is a whole-numbered row times one unit, and a product
-with whole-numbered activations is exact until its last step (`whole`). There 16 outputs stand side
-by side, an output for each lane of a vector, two inputs after two:
+with whole-numbered activations is exact within a group (`whole`). There 16 outputs stand side by
+side, an output for each lane of a vector, four inputs after four:
 
-    values of outputs 0…15, int8     o₀ i₀ i₁   o₁ i₀ i₁   …  o₁₅ i₀ i₁   o₀ i₂ i₃   o₁ i₂ i₃  …
-    the same of int4, a byte each    o₀ i₀+16i₁ o₁ i₀+16i₁ …                (i₀: bits 0–3 of a byte)
+    values of outputs 0…15, int8     o₀ i₀ i₁ i₂ i₃   o₁ i₀ i₁ i₂ i₃  …  o₁₅ i₀ i₁ i₂ i₃   o₀ i₄ …
+    the same of int4, four bytes     o₀ i₀+16i₄ i₁+16i₅ i₂+16i₆ i₃+16i₇   o₁ …     (i₀: bits 0–3)
     groups of int4, of 32 inputs     a of o₀ … o₁₅   m of o₀ … o₁₅
 
 The schemes are the usual ones (symmetric by channel; asymmetric by group, as llama.cpp's Q4_1), but
@@ -31,15 +31,16 @@ from unrolled.errors import BadInput
 
 FORMATS = ("float32", "bfloat16", "int8", "int4")
 GROUP = 32
-"""Inputs that share one (a, m) in int4; the integer formats pad the inputs to a multiple of it."""
+"""Inputs that share one (a, m) in int4, and activations that share one step (see `activations`);
+the integer formats pad the inputs to a multiple of it."""
 LANES = 16
 """Outputs that stand side by side in the integer formats; their number is padded to whole ones."""
-SPAN = 512
-"""Inputs of an activation row that share one step (see `activations.quantise`)."""
+WHOLE = ("int8", "int4")
+"""The integer formats."""
 LARGEST = {"int8": 127, "int4": 1023}
 """No whole-numbered weight, q or a q + m, is beyond this."""
-LEVELS = {name: min(2**15 - 1, (2**31 - 1) // (SPAN * most)) for name, most in LARGEST.items()}
-"""Nor a whole-numbered activation beyond this, so that sums over a span fit 32 bits."""
+LEVELS = 127
+"""Nor a whole-numbered activation beyond this, so that sums over a group are exact in float32."""
 
 _CODES = 15  # the largest q of int4
 _SMALLEST_UNIT = np.float32(2.0**-126)  # below it float32 loses bits, and a unit its accuracy
@@ -77,14 +78,14 @@ def padded(inputs: int) -> int:
     return -(-inputs // GROUP) * GROUP
 
 
+def groups(inputs: int) -> int:
+    """How many groups a row has: as many steps have its activations."""
+    return -(-inputs // GROUP)
+
+
 def quantised(inputs: int) -> int:
     """Places of a row of whole-numbered activations: one an input, and two a group for its sum."""
-    return padded(inputs) // GROUP * (GROUP + 2)
-
-
-def spans(inputs: int) -> int:
-    """How many steps a quantised row of activations has."""
-    return -(-inputs // SPAN)
+    return groups(inputs) * (GROUP + 2)
 
 
 def aligned(array: np.ndarray) -> np.ndarray:
@@ -140,9 +141,9 @@ def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
     )
     room = LANES * (width if format == "int8" else width // 2)
     values = aligned(np.empty((blocks, room), np.int8 if format == "int8" else np.uint8))
-    groups = no_groups
+    grouped = no_groups
     if format == "int4":
-        groups = aligned(np.empty((blocks, width // GROUP, 2 * LANES), np.int16))
+        grouped = aligned(np.empty((blocks, width // GROUP, 2 * LANES), np.int16))
     some = max(1, _BLOCK // max(1, LANES * width))
     for first in range(0, blocks if width else 0, some):
         block, part = slice(first, first + some), slice(first * LANES, (first + some) * LANES)
@@ -155,18 +156,18 @@ def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
             values[block] = _by_lanes(np.rint(units).astype(np.int8)).reshape(-1, room)
         else:
             q, both = _grouped(units.reshape(len(units), width // GROUP, GROUP))
-            pairs = _by_lanes(q.reshape(len(q), width))
-            values[block] = (pairs[..., 0] | pairs[..., 1] << 4).reshape(-1, room)
+            quads = _by_lanes(q.reshape(len(q), width))
+            values[block] = (quads[:, ::2] | quads[:, 1::2] << 4).reshape(-1, room)
             each = both.reshape(-1, LANES, width // GROUP, 2).transpose(0, 2, 3, 1)
-            groups[block] = each.reshape(-1, width // GROUP, 2 * LANES)
-    return Packed(values, scales, groups)
+            grouped[block] = each.reshape(-1, width // GROUP, 2 * LANES)
+    return Packed(values, scales, grouped)
 
 
 def _by_lanes(
     q: Integer[np.ndarray, "outputs inputs"],
-) -> Integer[np.ndarray, "blocks pairs 16 2"]:
-    """Whole blocks of outputs, pair of inputs by pair."""
-    return q.reshape(-1, LANES, q.shape[1] // 2, 2).transpose(0, 2, 1, 3)
+) -> Integer[np.ndarray, "blocks quads 16 4"]:
+    """Whole blocks of outputs, four inputs after four."""
+    return q.reshape(-1, LANES, q.shape[1] // 4, 4).transpose(0, 2, 1, 3)
 
 
 def unpack(
@@ -181,10 +182,10 @@ def unpack(
     outputs = np.arange(len(packed.scales)) if which is None else which
     block, lane, width = outputs // LANES, outputs % LANES, padded(inputs)
     if packed.format == "int8":
-        whole = values.reshape(len(values), width // 2, LANES, 2)[block, :, lane]
+        whole = values.reshape(len(values), width // 4, LANES, 4)[block, :, lane]
     else:
-        byte = values.reshape(len(values), width // 2, LANES)[block, :, lane]
-        codes = np.stack([byte & 15, byte >> 4], axis=-1).astype(np.int16)
+        byte = values.reshape(len(values), width // 8, LANES, 4)[block, :, lane]
+        codes = np.stack([byte & 15, byte >> 4], axis=2).astype(np.int16)
         a, m = (packed.groups[block, :, lane + first, None] for first in (0, LANES))
         whole = codes.reshape(len(outputs), width // GROUP, GROUP) * a + m
     whole = whole.reshape(len(outputs), width)[:, :inputs]

@@ -32,7 +32,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from unrolled.kernels.activations import FORMAT_OF, contiguous, fit, quantise
-from unrolled.kernels.formats import LEVELS
+from unrolled.kernels.formats import WHOLE
 from unrolled.kernels.vectors import FLOAT, INT8, INT16, INT32, INT64, SUMS, Rows, Vectors
 from unrolled.kernels.whole import whole_products
 
@@ -90,7 +90,7 @@ def _tile(rows: int) -> Any:
 
     def tile(_, packed, x, out, row, output, apart, last):
         def generate(context, builder, signature, arguments):
-            if format not in LEVELS:
+            if format not in WHOLE:
                 v = Vectors(context, builder)
                 x, out = (Rows(context, builder, signature.args[i], arguments[i]) for i in (1, 2))
                 values = builder.extract_value(arguments[0], 0)

@@ -95,7 +95,7 @@ class Work(NamedTuple):
     active: np.ndarray
     """float32 [rows, inputs of W_down]."""
     narrow: np.ndarray
-    """int16: h as the integer formats take it, and the steps of its spans (see `activations`)."""
+    """int16: h as the integer formats take it, and the steps of its groups (see `activations`)."""
     steps: np.ndarray
     narrow_active: np.ndarray
     steps_active: np.ndarray

@@ -2,7 +2,7 @@
 
 `Vectors` emits what a kernel is made of: loops that carry values in registers, loads and stores of
 a few neighbours at once, products and sums of them. LLVM chooses the instructions for the target
-that numba compiles for, so one text serves all instruction sets; only for products of 16-bit
+that numba compiles for, so one text serves all instruction sets; only for products of 8 and 16-bit
 numbers, which it does not see as such, they are named.
 """
 
@@ -30,6 +30,13 @@ PAIRS = {
     "x86_64": ("llvm.x86.sse2.pmadd.wd", 8),
 }
 """What a target must have: its instruction for products of pairs, of so many numbers at once."""
+QUADS = {
+    ("+avx512vnni", 16): "llvm.x86.avx512.vpdpbusd.512",
+    ("+avxvnni", 8): "llvm.x86.avx512.vpdpbusd.256",
+}
+"""What a target must have, and lanes: its instruction for products of four bytes, in each."""
+QUAD = 4
+"""Bytes of a lane."""
 
 
 class Rows:
@@ -61,6 +68,8 @@ class Vectors:
         has = {machine.split("-")[0], *features.split(",")}
         self.lanes = 16 if "+avx512bw" in has else 8
         self.pairs = next((named for need, named in PAIRS.items() if need in has), None)
+        named = (name for (need, n), name in QUADS.items() if need in has and n == self.lanes)
+        self.quads = next(named, None)
 
     def places(self, first: Value, count: int, last: Value, apart: Value = None) -> list[Value]:
         """First, first + apart (or 1), …, and last - 1 in place of what is beyond it."""
@@ -191,6 +200,33 @@ class Vectors:
             one, other = (builder.sext(self.pick(v, v, half), wide) for v in (a, b))
             c = builder.add(c, builder.mul(one, other))
         return c
+
+    def operands(self, line: Value) -> list[Value]:
+        """Four bytes a lane, without a sign, as `plus_quads` takes them one after the other.
+
+        With VNNI as they are, else the even ones and the odd ones, in 16 bits each.
+        """
+        if self.quads:
+            return [line]
+        low = self.constant(INT32, 0x00FF00FF, self.lanes)
+        odd = self.builder.lshr(line, self.constant(INT32, 8, self.lanes))
+        return [self.builder.and_(line, low), self.builder.and_(odd, low)]
+
+    def plus_quads(self, operand: Value, x: Value, c: Value) -> Value:
+        """32-bit c plus the products of an operand with as many activations, lane by lane.
+
+        These are bytes with a sign, or numbers of 16 bits: `order` says which, and in what order.
+        """
+        if self.quads:
+            return self.call(self.quads, c.type, c, operand, x)
+        pairs = ir.VectorType(INT16, 2 * self.lanes)
+        return self.plus_products(
+            self.builder.bitcast(operand, pairs), self.builder.bitcast(x, pairs), c
+        )
+
+    def order(self) -> tuple[ir.Type, tuple[int, ...]]:
+        """How four activations stand: of what type, and which of them comes first, second, …"""
+        return (INT8, (0, 1, 2, 3)) if self.quads else (INT16, (0, 2, 1, 3))
 
     def totals(self, vectors: Sequence[Value]) -> Value:
         """The sums over the lanes of each of n vectors, as one vector; n = 4 or 8, lanes ≥ n.

@@ -1,35 +1,37 @@
 """How is Y = X Ŵᵀ made where Ŵ is of whole numbers? A lane an output, nothing added up over lanes.
 
-Activations are whole numbers too, of 13 or 16 bits, a step for each row and span of 512 inputs
+Activations are whole numbers too, of 8 bits, a step for each row and group g of 32 inputs
 (`activations.quantise`; q is int8's, or int4's a q + m):
 
-    y_o = c_o Σ_spans step_s float32(Σ_(i in s) q_oi xq_i)
+    y_o = c_o Σ_g step_g Σ_(i in g) q_oi xq_i
 
-The inner sum is exact (32 bits hold it, by the choice of the step), so it doesn't matter in which
-order, on how many lanes or threads it is taken; the outer one goes from the first span to the last,
-rounded after each product and each sum. So these numbers are the same bits on every machine. Others
-round activations to 8 bits (Dettmers et al. 2022, section 2); more cost no more bytes of Ŵ.
+The inner sum is below 2²⁴, so it is exact, in whole numbers or in float32; it doesn't matter in
+which order, on how many lanes or threads it is taken. The outer one goes from the first group to
+the last, rounded after each product and each sum. So these numbers are the same bits on every
+machine. Steps for so few inputs keep activations of 8 bits near: one large number makes 31 others
+coarse, and not a whole row (as llama.cpp's Q8_0; Dettmers et al. 2022, section 2, on outliers).
 
-`formats` has 16 outputs side by side, two inputs of each after the other. So one multiplication
-adds to 16 sums of a row (8 with AVX2) a pair of activations, the same in all lanes, times a line
-of weights (Goto and van de Geijn 2008, section 4, of one row up):
+`formats` has 16 outputs side by side, four inputs of each after the others. So one multiplication
+adds to 16 sums of a row (8 with AVX2) four activations, the same in all lanes, times a line of
+weights (Goto and van de Geijn 2008, section 4, of one row up):
 
-    a line of weights   o₀ i₀ i₁   o₁ i₀ i₁   …   o₁₅ i₀ i₁
-    times a pair           x₀ x₁      x₀ x₁   …       x₀ x₁     from each of up to 8 rows
-    added to sums          s₀         s₁      …       s₁₅       that stay in registers
+    a line of weights   o₀ i₀…₃    o₁ i₀…₃   …   o₁₅ i₀…₃
+    times a quad          x₀…₃       x₀…₃    …        x₀…₃     from each of up to 8 rows
+    added to sums         s₀         s₁      …        s₁₅      that stay in registers
 
-int4's group is Σ (a q + m) x = a Σ q x + m Σ x: its numbers q are multiplied as they are, and the
-sums of activations are there already. Opening a line takes three instructions.
+VNNI's instruction takes the weights' bytes without a sign: int4's as they are, int8's as q + 128,
+and the sum then begins at -128 Σ x. Without VNNI even and odd bytes are multiplied as pairs of 16
+bits. int4's group is Σ (a q + m) x = a Σ q x + m Σ x, and Σ x is there already.
 
-What binds: few rows, memory: at 18 GB/s a core of 3.7 GHz a line of int8 takes 6.5 cycles to come
-and one of int4 3.2. With AVX-512 a line takes one multiplication a cycle for each row, and int4
-three more instructions, and two for each 16 lines and row; so int4 is bound by these from 3 rows
-on, int8 from 7.
+What binds: few rows, memory: at 18 GB/s a core of 3.7 GHz 64 bytes take 13 cycles to come. With
+VNNI a line of int8 takes one multiplication a cycle for each row; one of int4 is two lines, three
+instructions to open them, and for each 16 lanes, row and group three multiplications more. So int4
+is bound by these from 5 rows on, int8 from 12, and 64 rows take four times their reading.
 """
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterator
 from typing import Any, NamedTuple, no_type_check
 
 from llvmlite import ir
@@ -38,8 +40,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from unrolled.kernels.activations import FORMAT_OF, padded_width
-from unrolled.kernels.formats import GROUP, LANES, LEVELS, SPAN
-from unrolled.kernels.vectors import FLOAT, INT8, INT16, INT32, INT64, Rows, Vectors
+from unrolled.kernels.formats import GROUP, LANES, WHOLE
+from unrolled.kernels.vectors import FLOAT, INT8, INT16, INT32, INT64, QUAD, Rows, Vectors
 
 _AHEAD = 2048
 """Bytes of weights that are asked for before their turn."""
@@ -64,7 +66,7 @@ def whole_products(_, packed, x, xq, steps, out, first, last):
     """out[:, first:last] of all rows; nothing for float formats."""
 
     def generate(context, builder, signature, arguments):
-        if format in LEVELS:
+        if format in WHOLE:
             v = Vectors(context, builder)
             x, xq, steps, out = (
                 Rows(context, builder, signature.args[i], arguments[i]) for i in (1, 2, 3, 4)
@@ -137,73 +139,72 @@ def _leave(
 
 @no_type_check
 def _totals(v: Vectors, format: str, arrays: _Arrays, number: Any, half: int, rows: list) -> list:
-    """Σ_s step_s float32(Σ_(i in s) q_i xq_i) of a block's outputs from `half` on, a row each."""
+    """Σ_g step_g Σ_(i in g) q_i xq_i of a block's outputs from `half` on, a row each."""
     b, width = v.builder, arrays.width
     block, group_row = arrays.values.row(number), arrays.groups.row(number)
     x_rows, step_rows = [arrays.xq.row(r) for r in rows], [arrays.steps.row(r) for r in rows]
-    chains = max(1, 4 // len(rows))  # of sums, so that none waits for the one before
+    lines = int8_lines if format == "int8" else int4_lines
 
-    def pairs(k, sums, line):
-        """A group's pairs by all rows."""
-        sums = list(sums)
-        for pair in range(GROUP // 2):
-            w = line(k, pair)
-            for at, x_row in enumerate(x_rows):
-                x = b.bitcast(v.load(x_row, INT16, b.add(k, INT64(2 * pair)), 2), INT32)
-                x = b.bitcast(v.same(x, v.lanes), both)
-                chain = at * chains + pair % chains
-                sums[chain] = v.plus_products(w, x, sums[chain])
-        return sums
+    def multiplied(k, sums):
+        """The sums, of a row each, with a group's products."""
+        for quad, line in enumerate(lines(v, block, k, half)):
+            operands = v.operands(line)
+            for part, operand in enumerate(operands):
+                place = b.add(b.udiv(k, INT64(QUAD)), INT64(quad))
+                place = b.add(b.mul(place, INT64(len(operands))), INT64(part))
+                xs = [v.same(v.load(row, INT32, place), v.lanes) for row in x_rows]
+                sums = [v.plus_quads(operand, x, s) for x, s in zip(xs, sums, strict=True)]
+        return [b.sitofp(total, float_type) for total in sums]
 
-    def joined(sums):
-        parts = (sums[at : at + chains] for at in range(0, len(sums), chains))
-        return [functools.reduce(b.add, part) for part in parts]
+    def behind(kind, k):
+        """Of each row what `quantise` left of the group, in all lanes."""
+        place = b.udiv(b.add(width, b.udiv(k, INT64(GROUP // 2))), INT64(2))
+        return [v.same(v.load(row, kind, place), v.lanes) for row in x_rows]
 
-    none, both = v.constant(INT32, 0, v.lanes), ir.VectorType(INT16, 2 * v.lanes)
+    def int8(k):
+        return multiplied(k, behind(INT32, k))
 
-    def int8(k, sums):
-        _ask(v, block, b.mul(k, INT64(LANES)), GROUP * LANES)
-
-        def line(k, pair):
-            place = b.add(b.mul(k, INT64(LANES)), INT64(2 * (pair * LANES + half)))
-            return b.sext(v.load(block, INT8, place, 2 * v.lanes), both)
-
-        return pairs(k, sums, line)
-
-    def int4(k, sums):
-        _ask(v, block, b.mul(k, INT64(LANES // 2)), GROUP * LANES // 2)
-        nibbles = v.constant(INT32, 0x000F000F, v.lanes)
-
-        def line(k, pair):
-            place = b.add(b.mul(k, INT64(LANES // 2)), INT64(pair * LANES + half))
-            byte = b.zext(v.load(block, INT8, place, v.lanes), none.type)
-            apart = b.or_(byte, b.shl(byte, v.constant(INT32, 12, v.lanes)))
-            return b.bitcast(b.and_(apart, nibbles), both)
-
-        made = joined(pairs(k, [none] * (len(rows) * chains), line))
+    def int4(k):
+        made = multiplied(k, [v.constant(INT32, 0, v.lanes)] * len(rows))
         a, m = (
-            b.sext(v.load(group_row, INT16, b.add(k, INT64(first + half)), v.lanes), none.type)
+            b.sitofp(v.load(group_row, INT16, b.add(k, INT64(first + half)), v.lanes), float_type)
             for first in (0, LANES)
         )
-        place, answer = b.add(width, b.udiv(k, INT64(GROUP // 2))), []
-        for x_row, some, total in zip(x_rows, made, sums, strict=True):
-            x = v.same(b.bitcast(v.load(x_row, INT16, place, 2), INT32), v.lanes)
-            answer.append(b.add(total, b.add(b.mul(a, some), b.mul(m, x))))
-        return answer
+        both = zip(made, behind(FLOAT, k), strict=True)
+        return [v.plus_product(a, some, b.fmul(m, x)) for some, x in both]
 
-    def span(start, totals):
-        end = v.smaller(b.add(start, INT64(SPAN)), width)
-        if format == "int8":
-            sums = joined(v.loop(start, end, GROUP, [none] * (len(rows) * chains), int8))
-        else:
-            sums = v.loop(start, end, GROUP, [none] * len(rows), int4)
-        answer = []
-        for step_row, whole, total in zip(step_rows, sums, totals, strict=True):
-            step = v.same(v.load(step_row, FLOAT, b.udiv(start, INT64(SPAN))), v.lanes)
-            answer.append(b.fadd(total, b.fmul(b.sitofp(whole, step.type), step)))
-        return answer
+    def group(k, totals):
+        wholes, place = (int8 if format == "int8" else int4)(k), b.udiv(k, INT64(GROUP))
+        steps = [v.same(v.load(row, FLOAT, place), v.lanes) for row in step_rows]
+        three = zip(totals, wholes, steps, strict=True)
+        return [b.fadd(total, b.fmul(some, step)) for total, some, step in three]
 
-    return v.loop(INT64(0), width, SPAN, [v.constant(FLOAT, 0, v.lanes)] * len(rows), span)
+    none = v.constant(FLOAT, 0, v.lanes)
+    float_type = none.type
+    return v.loop(INT64(0), width, GROUP, [none] * len(rows), group)
+
+
+@no_type_check
+def int8_lines(v: Vectors, block: Any, k: Any, half: int) -> Iterator:
+    """Four inputs of each output in its lane, as q + 128, for the quads of group k."""
+    _ask(v, block, v.builder.mul(k, INT64(LANES)), GROUP * LANES)
+    for quad in range(GROUP // QUAD):
+        place = v.builder.add(v.builder.mul(k, INT64(LANES // QUAD)), INT64(quad * LANES + half))
+        yield v.builder.xor(
+            v.load(block, INT32, place, v.lanes), v.constant(INT32, 0x80808080, v.lanes)
+        )
+
+
+@no_type_check
+def int4_lines(v: Vectors, block: Any, k: Any, half: int) -> Iterator:
+    """The same of int4, as q."""
+    b, nibbles = v.builder, v.constant(INT32, 0x0F0F0F0F, v.lanes)
+    _ask(v, block, b.mul(k, INT64(LANES // 2)), GROUP * LANES // 2)
+    for two in range(GROUP // QUAD // 2):
+        place = b.add(b.mul(k, INT64(LANES // QUAD // 2)), INT64(two * LANES + half))
+        bytes_ = v.load(block, INT32, place, v.lanes)
+        yield b.and_(bytes_, nibbles)
+        yield b.and_(b.lshr(bytes_, v.constant(INT32, 4, v.lanes)), nibbles)
 
 
 @no_type_check

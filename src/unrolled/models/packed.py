@@ -11,7 +11,7 @@
 own (not tied to the head) may be either. Arrays are used where they are, not copied, and must not
 change. Where numba is missing or a model is refused, the ordinary `Decoder` with Ŵ
 (`kernels.formats.unpack`) in the place of W gives the same answers, but for the rounding of
-activations to 16 bits in the integer formats.
+activations to 8 bits in the integer formats.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from jaxtyping import Float, Float32, Int, Int32, Integer
 from torch import Tensor
 
 from unrolled.errors import BadInput
-from unrolled.kernels.formats import LANES, Packed, pack, quantised, spans, unpack
+from unrolled.kernels.formats import LANES, Packed, groups, pack, quantised, unpack
 from unrolled.models.attention import rotary_table
 from unrolled.models.batch import IGNORED, Batch, segments
 from unrolled.models.config import ModelConfig
@@ -276,7 +276,7 @@ class PackedDecoder:
         made = [np.empty((rows, width), np.float32) for width in (hidden, hidden, wide, up, mlp)]
         for width in (hidden, mlp):
             made.append(np.empty((rows, quantised(width)), np.int16))
-            made.append(np.empty((rows, spans(width)), np.float32))
+            made.append(np.empty((rows, groups(width)), np.float32))
         longest = max(self.config.max_positions, CHUNK)
         made.append(np.empty((self.threads, longest + SUMS), np.float32))
         made.append(np.empty((wanted, -(-self.vocab_size // CHUNK), 2), np.float32))

@@ -22,11 +22,24 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from unrolled.errors import BadInput, WorkFailed
-from unrolled.kernels.formats import FORMATS, LANES, Packed, aligned, pack, unpack
+from unrolled.kernels.formats import (
+    FORMATS,
+    GROUP,
+    LANES,
+    LEVELS,
+    WHOLE,
+    Packed,
+    aligned,
+    pack,
+    unpack,
+)
 from unrolled.models.build import Model
 from unrolled.models.decoder import Decoder
 from unrolled.models.packed import PackedDecoder, multiplied, pack_model, packed_decoder, refused
@@ -43,7 +56,7 @@ from unrolled.models.store import (
 
 FOLDER = "packed"
 """The folder in a run's own that holds its packed weights."""
-VERSION = 2
+VERSION = 3
 """Number of the formats' and the files' layout; a file of another is made anew."""
 KINDS = {"f4": "F32", "u2": "U16", "i2": "I16", "i1": "I8", "u1": "U8"}
 """Types of arrays as safetensors calls them."""
@@ -71,10 +84,10 @@ def load_packed(run: Path, weights: str, tell: Tell = silent) -> Loaded:
     """A run's model with its weights in a format of `FORMATS`.
 
     By the compiled step where that takes the model (in float32 only a large one); else by PyTorch
-    with Ŵ, the matrices that the format stands for, in the place of W: the same answers but for the
-    rounding of activations in the integer formats. `tell` is told, in a line each, when it is
-    PyTorch and why, when weights are packed, and when a file of packed weights could not be used
-    or kept. Raises `BadInput` for an unknown format, and as `load` does.
+    with Ŵ, the matrices that the format stands for, in the place of W, and the activations of a
+    decoder rounded as the step rounds them. `tell` is told, in a line each, when it is PyTorch and
+    why, when weights are packed, and when a file of packed weights could not be used or kept.
+    Raises `BadInput` for an unknown format, and as `load` does.
     """
     check_format(weights)
     run = Path(run)
@@ -90,6 +103,8 @@ def load_packed(run: Path, weights: str, tell: Tell = silent) -> Loaded:
     if weights != "float32":
         tell(f"{weights} by PyTorch, not by the compiled step: {reason}")
         round_weights(model, weights)
+    if weights in WHOLE and isinstance(model, Decoder):
+        round_activations(model)
     return model
 
 
@@ -117,6 +132,24 @@ def round_weights(model: Model, weights: str) -> None:
             near = unpack(pack(weight.float().numpy(), weights), weight.shape[1])
             weight.copy_(torch.from_numpy(near))
     vars(model)["format"] = weights
+
+
+def round_activations(model: Decoder) -> None:
+    """Let all that a decoder's matrices are multiplied by be rounded before."""
+    for module in model.stack.blocks.modules():
+        if isinstance(module, nn.Linear):
+            module.register_forward_pre_hook(lambda _, given: (nearest(given[0]),))
+    model.stack.norm.register_forward_hook(lambda *given: nearest(given[-1]))  # for the head
+
+
+def nearest(x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows inputs"]:
+    """The activations that `kernels.activations.quantise` puts in the place of x."""
+    inputs = x.shape[-1]
+    groups = F.pad(x, (0, -inputs % GROUP)).unflatten(-1, (-1, GROUP))
+    most = groups.abs().amax(-1, keepdim=True)
+    whole = (groups * (LEVELS / most)).round()
+    rounded = torch.where(most > 0, whole * (most / LEVELS), 0.0)
+    return rounded.flatten(-2)[..., :inputs]
 
 
 def packs_of(run: Path, weights: str, tell: Tell = silent) -> Arrays:
