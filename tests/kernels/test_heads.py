@@ -1,4 +1,4 @@
-"""Attention on slots, and the arithmetic under it, against NumPy in float64."""
+"""Attention on slots, against NumPy in float64."""
 
 from __future__ import annotations
 
@@ -9,75 +9,27 @@ pytest.importorskip("numba")
 
 import numba
 
-from unrolled.kernels.heads import attend, dot, exponential, highest
+from unrolled.kernels.heads import attend
 
 
 @numba.njit
-def dotted(a, b):
-    return dot(a, b, len(a))
+def attended(queries, keys, values, table, lengths, together, group, scores, ones, out):
+    count = len(queries) * group
+    for i in range(0, count, together):
+        which = (i, min(i + together, count), group, 2)
+        attend(queries, keys, values, table, 1, lengths, which, scores, ones, out)
 
 
-@numba.njit
-def highest_of(a):
-    return highest(a, len(a))
-
-
-@numba.njit
-def exponentials(x, out):
-    for i in range(len(x)):
-        out[i] = exponential(x[i])
-
-
-@numba.njit
-def attended(queries, keys, values, table, length, scores, ones, out):
-    for r in range(len(queries)):
-        attend(queries, keys, values, table, 1, length, scores, ones, out, r, 2)
-
-
-def run(queries, keys, values, slots):
-    """Each row's query and answer stand behind two numbers of somebody else's."""
+def run(queries, keys, values, slots, lengths=None, together=4, group=1):
+    """Each row's queries and answers stand behind two numbers of somebody else's."""
     out = np.full((len(queries), queries.shape[1] + 3), np.nan, np.float32)
     around = np.pad(queries, ((0, 0), (2, 1)), constant_values=np.nan)
     table = np.stack([np.full_like(slots, 10**6), slots])
-    ones, scores = np.ones(len(slots), np.float32), np.full(len(slots) + 8, np.nan, np.float32)
-    attended(around, keys, values, table, len(slots), scores, ones, out)
+    ones, scores = np.ones(len(slots), np.float32), np.full((4, len(slots) + 8), np.nan, np.float32)
+    lengths = np.full(len(queries), len(slots), np.int32) if lengths is None else lengths
+    attended(around, keys, values, table, lengths, together, group, scores, ones, out)
     assert np.isnan(out[:, [0, 1, -1]]).all()
     return out[:, 2:-1]
-
-
-@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 63, 64, 65, 100, 577])
-def test_a_dot_product_is_that_of_float64(length: int) -> None:
-    a, b = np.random.default_rng(length).standard_normal((2, length)).astype(np.float32)
-    exact = a.astype(np.float64) @ b
-    assert dotted(a, b) == pytest.approx(exact, abs=1e-6 * float(1 + np.abs(a * b).sum()))
-
-
-@pytest.mark.parametrize("length", [0, 1, 7, 31, 32, 33, 100])
-def test_the_highest_is_the_largest_number(length: int) -> None:
-    rng = np.random.default_rng(length)
-    for _ in range(20):
-        a = rng.standard_normal(length).astype(np.float32)
-        assert highest_of(a) == a.max(initial=-np.inf)
-        a[rng.random(length) < 0.2] = np.nan
-        assert highest_of(a) == np.nanmax(a, initial=-np.inf, where=~np.isnan(a))
-
-
-def test_an_exponential_is_within_one_unit_of_the_last_place() -> None:
-    x = np.linspace(-87, 87, 200_003).astype(np.float32)
-    found = np.empty_like(x)
-    exponentials(x, found)
-    exact = np.exp(x.astype(np.float64))
-    assert (np.abs(found - exact) <= np.spacing(exact.astype(np.float32))).all()
-
-
-def test_an_exponential_of_no_number_is_none_and_of_infinity_nearly_so() -> None:
-    x = np.array([np.nan, -np.inf, np.inf, 0.0, -200.0, 200.0], np.float32)
-    found = np.empty_like(x)
-    exponentials(x, found)
-    assert np.isnan(found[0])
-    assert found[3] == 1.0
-    assert (found[[1, 4]] < 1e-37).all()
-    assert (found[[2, 5]] > 1e37).all()
 
 
 @pytest.mark.parametrize("size", [2, 6, 8, 16, 20, 40, 64, 100])
@@ -92,6 +44,23 @@ def test_attention_on_slots_is_softmax_of_the_scores(size: int, length: int) -> 
     shares = np.exp(scores - scores.max(1, keepdims=True))
     exact = shares / shares.sum(1, keepdims=True) @ values[slots]
     np.testing.assert_allclose(run(queries, keys, values, slots), exact, rtol=0, atol=3e-6)
+
+
+@pytest.mark.parametrize("size", [6, 16, 64, 100])
+@pytest.mark.parametrize("group", [1, 2, 3])
+def test_queries_that_pass_together_have_the_bits_of_each_alone(size: int, group: int) -> None:
+    rng = np.random.default_rng(size + group)
+    keys, values = rng.standard_normal((2, 90, size)).astype(np.float32)
+    queries = rng.standard_normal((9, group * size)).astype(np.float32)
+    slots, lengths = rng.permutation(90).astype(np.int32), rng.integers(1, 91, 9).astype(np.int32)
+    alone = [
+        run(one[None, part : part + size], keys, values, slots[:length])[0]
+        for one, length in zip(queries, lengths, strict=True)
+        for part in range(0, group * size, size)
+    ]
+    for together in (1, 2, 3, 4):
+        found = run(queries, keys, values, slots, lengths, together, group)
+        assert np.array_equal(found.reshape(-1, size), alone)
 
 
 def test_which_slots_a_row_has_does_not_change_a_bit() -> None:

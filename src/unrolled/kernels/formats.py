@@ -22,9 +22,11 @@ for int4's inner scales: whole multiples of one unit, as in double quantisation 
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Float, Float32, Integer
 
 from unrolled.errors import BadInput
@@ -88,18 +90,24 @@ def quantised(inputs: int) -> int:
     return groups(inputs) * (GROUP + 2)
 
 
-def aligned(array: np.ndarray) -> np.ndarray:
-    """The array, or a copy of it, that begins on a line of the cache.
+def empty(shape: tuple[int, ...], kind: npt.DTypeLike) -> np.ndarray:
+    """Room that begins on a line of the cache.
 
-    NumPy's begin anywhere, and a vector that lies in two lines takes two loads: weights and
+    NumPy's begins anywhere, and a vector that lies in two lines takes two loads: weights and
     activations that don't begin on a line are multiplied up to a quarter slower.
     """
+    size = math.prod(shape) * np.dtype(kind).itemsize
+    room = np.empty(size + _LINE, np.uint8)
+    start = -room.ctypes.data % _LINE
+    return room[start : start + size].view(kind).reshape(shape)
+
+
+def aligned(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy of it, that begins on a line of the cache."""
     array = np.ascontiguousarray(array)
     if array.ctypes.data % _LINE == 0:
         return array
-    room = np.empty(array.nbytes + _LINE, np.uint8)
-    start = -room.ctypes.data % _LINE
-    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy = empty(array.shape, array.dtype)
     copy[...] = array
     return copy
 
@@ -140,10 +148,10 @@ def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
         np.abs(weight).max(axis=1, initial=0.0) / np.float32(largest), _SMALLEST_UNIT
     )
     room = LANES * (width if format == "int8" else width // 2)
-    values = aligned(np.empty((blocks, room), np.int8 if format == "int8" else np.uint8))
+    values = empty((blocks, room), np.int8 if format == "int8" else np.uint8)
     grouped = no_groups
     if format == "int4":
-        grouped = aligned(np.empty((blocks, width // GROUP, 2 * LANES), np.int16))
+        grouped = empty((blocks, width // GROUP, 2 * LANES), np.int16)
     some = max(1, _BLOCK // max(1, LANES * width))
     for first in range(0, blocks if width else 0, some):
         block, part = slice(first, first + some), slice(first * LANES, (first + some) * LANES)

@@ -7,256 +7,216 @@ slots and stand side by side, so that those are still in the cache nearest to th
     table of row r   17 18 19 42 57        q · K[17] … q · K[57], softmax, Σ p V[slot]
 
 The order of every sum is fixed by the lengths alone, so a row's result has the same bits wherever
-the row stands, and by whatever thread it is made. Scores are made eight slots at a
-time; a weighted sum of values keeps up to 64 of its numbers in registers while the
-slots pass. An exponential is 2ⁿ e^r with a polynomial for |r| ≤ ln 2 / 2 (Cephes' expf; measured to
-be within 1 unit of the last place), which the compiler makes eight at a time.
+the row stands, and by whatever thread it is made. Scores are made eight slots at a time. Up to four
+queries of one table, heads that share keys or rows of one prompt, pass together, so that each key
+and value is loaded once for them: one by one, a prompt waits for the second-nearest cache.
 """
 
 from __future__ import annotations
 
-from typing import no_type_check
+import itertools
+from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
+from unrolled.kernels.arithmetic import SUMS, dot, exponential, highest
 from unrolled.kernels.compiling import compiled
 from unrolled.kernels.vectors import FLOAT, INT32, INT64, Rows, Vectors
 
-SUMS = 8
-"""Sums that are made side by side; room for scores is a multiple of it."""
-
-
-@intrinsic
-@no_type_check
-def dot(typing, a, b, count):
-    """Σ a_i b_i of the first `count` numbers of two arrays of float32."""
-
-    def generate(context, builder, signature, arguments):
-        v = Vectors(context, builder)
-        one, two = (
-            Rows(context, builder, signature.args[i], arguments[i]).row(INT64(0)) for i in (0, 1)
-        )
-        count = arguments[2]
-
-        def add(k, total, size):
-            return v.plus_product(v.load(one, FLOAT, k, size), v.load(two, FLOAT, k, size), total)
-
-        def eight(k, sums):
-            return [
-                add(builder.add(k, INT64(i * v.lanes)), total, v.lanes)
-                for i, total in enumerate(sums)
-            ]
-
-        most, even = (builder.and_(count, INT64(-size)) for size in (SUMS * v.lanes, v.lanes))
-        sums = v.loop(INT64(0), most, SUMS * v.lanes, [v.constant(FLOAT, 0, v.lanes)] * SUMS, eight)
-        sums[:1] = v.loop(most, even, v.lanes, sums[:1], lambda k, s: [add(k, s[0], v.lanes)])
-        each = v.totals(sums)
-        total = builder.extract_element(each, INT32(0))
-        for i in range(1, SUMS):
-            total = builder.fadd(total, builder.extract_element(each, INT32(i)))
-        rest = v.loop(even, count, 1, [v.vector([total])], lambda k, s: [add(k, s[0], 1)])
-        return builder.extract_element(rest[0], INT32(0))
-
-    return types.float32(a, b, types.int64), generate
-
-
-@intrinsic
-@no_type_check
-def highest(typing, a, count):
-    """The largest of the first `count` numbers of a float32 array, but for what is no number."""
-
-    def generate(context, builder, signature, arguments):
-        v = Vectors(context, builder)
-        row, count = Rows(context, builder, a, arguments[0]).row(INT64(0)), arguments[1]
-
-        def larger(k, best, size):
-            some = v.load(row, FLOAT, k, size)
-            return builder.select(builder.fcmp_ordered(">", some, best), some, best)
-
-        def several(k, most):
-            return [
-                larger(builder.add(k, INT64(i * v.lanes)), best, v.lanes)
-                for i, best in enumerate(most)
-            ]
-
-        even = builder.and_(count, INT64(-4 * v.lanes))
-        lowest = float("-inf")
-        most = v.loop(
-            INT64(0), even, 4 * v.lanes, [v.constant(FLOAT, lowest, v.lanes)] * 4, several
-        )
-        best = FLOAT(lowest)
-        for vector in most:
-            for i in range(v.lanes):
-                one = builder.extract_element(vector, INT32(i))
-                best = builder.select(builder.fcmp_ordered(">", one, best), one, best)
-        (best,) = v.loop(even, count, 1, [v.vector([best])], lambda k, b: [larger(k, b[0], 1)])
-        return builder.extract_element(best, INT32(0))
-
-    return types.float32(a, types.int64), generate
-
-
-@intrinsic
-@no_type_check
-def _score(typing, queries, r, column, keys, table, owner, length, scale, scores):
-    """scores[j] = scale · query · keys[table[owner, j]] below `length`; returns the highest.
-
-    The query stands in `queries` [rows, …] at row r from `column` on. The last score stands again
-    in the places up to the next multiple of eight.
-    """
-
-    def generate(context, builder, signature, arguments):
-        v = Vectors(context, builder)
-        queries, keys, table, scores = (
-            Rows(context, builder, signature.args[i], arguments[i]) for i in (0, 3, 4, 8)
-        )
-        r, column, owner, length, scale = (arguments[i] for i in (1, 2, 5, 6, 7))
-        size, query = keys.width, v.address(queries.row(r), FLOAT, column)
-        slots, scores = table.row(owner), scores.row(INT64(0))
-
-        def products(rows):
-            """The query's with each of eight keys, as a vector."""
-
-            def by_lanes(k, sums):
-                q = v.load(query, FLOAT, k, v.lanes)
-                return [
-                    v.plus_product(v.load(row, FLOAT, k, v.lanes), q, total)
-                    for row, total in zip(rows, sums, strict=True)
-                ]
-
-            def one_by_one(k, sums):
-                key = v.vector([v.load(row, FLOAT, k) for row in rows])
-                return [v.plus_product(key, v.same(v.load(query, FLOAT, k), SUMS), sums[0])]
-
-            even = builder.and_(size, INT64(-v.lanes))
-            none = [v.constant(FLOAT, 0, v.lanes)] * SUMS
-            sums = v.totals(v.loop(INT64(0), even, v.lanes, none, by_lanes))
-            return v.loop(even, size, 1, [sums], one_by_one)[0]
-
-        def eight(j, highest):
-            places = v.places(j, SUMS, length)
-            chosen = [builder.sext(v.load(slots, INT32, place), INT64) for place in places]
-            sums = products([keys.row(slot) for slot in chosen])
-            sums = builder.fmul(sums, v.same(scale, SUMS))
-            v.store(sums, scores, FLOAT, j)
-            above = builder.fcmp_ordered(">", sums, highest[0])
-            return [builder.select(above, sums, highest[0])]
-
-        lowest = v.constant(FLOAT, float("-inf"), SUMS)
-        (highest,) = v.loop(INT64(0), length, SUMS, [lowest], eight)
-        best = builder.extract_element(highest, INT32(0))
-        for i in range(1, SUMS):
-            other = builder.extract_element(highest, INT32(i))
-            best = builder.select(builder.fcmp_ordered(">", other, best), other, best)
-        return best
-
-    i = types.int64
-    kinds = (queries, i, i, keys, table, i, i, types.float32, scores)
-    return types.float32(*kinds), generate
-
-
-@intrinsic
-@no_type_check
-def _mix(typing, weights, values, table, owner, length, out, r, column):
-    """out[r, column …] = Σ_j weights[j] values[table[owner, j]] over `length` slots."""
-
-    def generate(context, builder, signature, arguments):
-        v = Vectors(context, builder)
-        weights, values, table, out = (
-            Rows(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 2, 5)
-        )
-        owner, length, r, column = (arguments[i] for i in (3, 4, 6, 7))
-        count, slots, weights = values.width, table.row(owner), weights.row(INT64(0))
-        out = v.address(out.row(r), FLOAT, column)
-
-        def columns(vectors, size):
-            """Numbers c, … of the sum, some vectors of them."""
-
-            def body(c, _):
-                places = [builder.add(c, INT64(i * size)) for i in range(vectors)]
-
-                def slot(j, sums):
-                    row = values.row(builder.sext(v.load(slots, INT32, j), INT64))
-                    weight = v.same(v.load(weights, FLOAT, j), size)
-                    return [
-                        v.plus_product(weight, v.load(row, FLOAT, place, size), total)
-                        for place, total in zip(places, sums, strict=True)
-                    ]
-
-                none = [v.constant(FLOAT, 0, size)] * vectors
-                for place, total in zip(
-                    places, v.loop(INT64(0), length, 1, none, slot), strict=True
-                ):
-                    v.store(total, out, FLOAT, place)
-                return []
-
-            return body
-
-        done = INT64(0)
-        for vectors, size in ((64 // v.lanes, v.lanes), (1, v.lanes), (1, 1)):
-            end = builder.and_(count, INT64(-vectors * size))
-            v.loop(done, end, vectors * size, [], columns(vectors, size))
-            done = end
-        return context.get_dummy_value()
-
-    i = types.int64
-    return types.void(weights, values, table, i, i, out, i, i), generate
-
-
-@intrinsic
-@no_type_check
-def _power_of_two(typing, shifted):
-    """2ⁿ, given n + 1.5 × 2²³ as float32: its last bits are those of n."""
-
-    def generate(context, builder, signature, arguments):
-        exponent = builder.add(builder.bitcast(arguments[0], INT32), INT32(127))
-        return builder.bitcast(builder.shl(exponent, INT32(23)), FLOAT)
-
-    return types.float32(types.float32), generate
-
-
-_MAGIC = np.float32(1.5 * 2**23)
-_LOG2E = np.float32(1.44269504088896341)
-_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
-_LOWEST, _HIGHEST = np.float32(-87.0), np.float32(88.0)
-_P = tuple(
-    np.float32(c)
-    for c in (
-        1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3,
-        4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
-    )
-)  # fmt: skip
-_P0, _P1, _P2, _P3, _P4, _P5 = _P
+TOGETHER = 4
+"""Queries that pass together."""
 _ONE = np.float32(1.0)
 
 
-@compiled
-@no_type_check
-def exponential(x):
-    """e^x in float32; held within e^±87, NaN for NaN."""
-    x = _LOWEST if x < _LOWEST else x
-    x = _HIGHEST if x > _HIGHEST else x
-    shifted = x * _LOG2E + _MAGIC
-    n = shifted - _MAGIC
-    r = x - n * _LN2_HIGH - n * _LN2_LOW
-    p = ((((_P0 * r + _P1) * r + _P2) * r + _P3) * r + _P4) * r + _P5
-    return (p * (r * r) + r + _ONE) * _power_of_two(shifted)
-
-
-@compiled
-@no_type_check
-def attend(queries, keys, values, table, owner, length, scores, ones, out, r, column):
-    """One head of one row: out[r, column …], of the query at the same place of `queries`.
-
-    `keys` and `values` [all slots, size] are the head's own; the row's slots are the first `length`
-    of table[owner]. `scores` is room for as many, rounded up to eights; `ones` are as many ones.
+class _Queries(NamedTuple):
+    """Numbers first…last of all pairs of a row and one of the `group` queries that share a head of
+    keys; the j-th stands in row j / group, at `column` + size · (j mod group).
     """
-    scale = _ONE / np.float32(np.sqrt(np.float32(keys.shape[1])))
-    most = _score(queries, r, column, keys, table, owner, length, scale, scores)
-    for j in range(-(-length // SUMS) * SUMS):
-        scores[j] = exponential(scores[j] - most)
-    share = _ONE / dot(scores, ones, length)
-    for j in range(length):
-        scores[j] *= share
-    _mix(scores, values, table, owner, length, out, r, column)
+
+    first: Any
+    last: Any
+    group: Any
+    column: Any
+
+    def places(self, v: Vectors, rows: Rows, size: Any, count: int) -> list[tuple[Any, Any]]:
+        """Of `count` of them, the last one again where there are fewer, number and address."""
+        b, answer = v.builder, []
+        for place in v.places(self.first, count, self.last):
+            column = b.add(self.column, b.mul(b.urem(place, self.group), size))
+            row = rows.row(b.udiv(place, self.group))
+            answer.append((b.sub(place, self.first), v.address(row, FLOAT, column)))
+        return answer
+
+
+@no_type_check
+def _scores(count: int) -> Any:
+    """scores[i, j] = scale · query i · keys[table[owner, j]] for start ≤ j < end, i < `count`.
+
+    Eight j at a time, from a multiple of eight on; the last score stands again in the places up to
+    the next multiple.
+    """
+
+    def scores(typing, queries, which, keys, table, owner, start, end, scale, out):
+        def generate(context, builder, signature, arguments):
+            v = Vectors(context, builder)
+            queries, keys, table, out = (
+                Rows(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 3, 8)
+            )
+            which = _Queries(*cgutils.unpack_tuple(builder, arguments[1], 4))
+            owner, start, end, scale = arguments[4:8]
+            size, slots = keys.width, table.row(owner)
+            asked = which.places(v, queries, size, count)
+            even = builder.and_(size, INT64(-v.lanes))
+            together = min(count, v.lanes // 8)  # as many as sums find room in registers
+
+            def products(rows, some):
+                """Of each of some queries with each of eight keys, as a vector a query."""
+
+                def by_lanes(k, sums):
+                    loaded = [v.load(row, FLOAT, k, v.lanes) for row in rows]
+                    qs = [v.load(query, FLOAT, k, v.lanes) for query in some]
+                    pairs = itertools.product(qs, loaded)
+                    return [v.plus_product(k, q, s) for (q, k), s in zip(pairs, sums, strict=True)]
+
+                def one_by_one(k, sums):
+                    key = v.vector([v.load(row, FLOAT, k) for row in rows])
+                    numbers = [v.same(v.load(query, FLOAT, k), SUMS) for query in some]
+                    return [v.plus_product(key, q, t) for q, t in zip(numbers, sums, strict=True)]
+
+                none = [v.constant(FLOAT, 0, v.lanes)] * (SUMS * len(some))
+                sums = v.loop(INT64(0), even, v.lanes, none, by_lanes)
+                parts = [v.totals(sums[at : at + SUMS]) for at in range(0, len(sums), SUMS)]
+                return v.loop(even, size, 1, parts, one_by_one)
+
+            def eight(j, _):
+                chosen = [v.load(slots, INT32, place) for place in v.places(j, SUMS, end)]
+                rows = [keys.row(builder.sext(slot, INT64)) for slot in chosen]
+                for at in range(0, count, together):
+                    some = asked[at : at + together]
+                    made = products(rows, [query for _, query in some])
+                    for (number, _), sums in zip(some, made, strict=True):
+                        v.store(builder.fmul(sums, v.same(scale, SUMS)), out.row(number), FLOAT, j)
+                return []
+
+            v.loop(start, end, SUMS, [], eight)
+            return context.get_dummy_value()
+
+        i = types.int64
+        kinds = (queries, which, keys, table, i, i, i, types.float32, out)
+        return types.void(*kinds), generate
+
+    return intrinsic(scores)
+
+
+@no_type_check
+def _mix(count: int) -> Any:
+    """Add Σ_j weights[i, j] values[table[owner, j]], start ≤ j < end, at query i's place in out."""
+
+    def mix(typing, weights, values, table, owner, start, end, out, which):
+        def generate(context, builder, signature, arguments):
+            v = Vectors(context, builder)
+            weights, values, table, out = (
+                Rows(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 2, 6)
+            )
+            owner, start, end = arguments[3:6]
+            which = _Queries(*cgutils.unpack_tuple(builder, arguments[7], 4))
+            size, slots = values.width, table.row(owner)
+            asked = which.places(v, out, size, count)
+
+            def columns(vectors, wide):
+                """Numbers c, … of the sums, some vectors of them."""
+
+                def body(c, _):
+                    places = [builder.add(c, INT64(i * wide)) for i in range(vectors)]
+
+                    def slot(j, sums):
+                        row = values.row(builder.sext(v.load(slots, INT32, j), INT64))
+                        loaded, made = [v.load(row, FLOAT, place, wide) for place in places], []
+                        for number, _ in asked:
+                            weight = v.same(v.load(weights.row(number), FLOAT, j), wide)
+                            for value in loaded:
+                                made.append(v.plus_product(weight, value, sums[len(made)]))
+                        return made
+
+                    each = [(answer, place) for _, answer in asked for place in places]
+                    before = [v.load(answer, FLOAT, place, wide) for answer, place in each]
+                    sums = v.loop(start, end, 1, before, slot)
+                    for (answer, place), total in zip(each, sums, strict=True):
+                        v.store(total, answer, FLOAT, place)
+                    return []
+
+                return body
+
+            done, several = INT64(0), max(1, v.lanes // count if count > 1 else 64 // v.lanes)
+            for vectors, wide in ((several, v.lanes), (1, v.lanes), (1, 1)):
+                stop = builder.and_(size, INT64(-vectors * wide))
+                v.loop(done, stop, vectors * wide, [], columns(vectors, wide))
+                done = stop
+            return context.get_dummy_value()
+
+        i = types.int64
+        return types.void(weights, values, table, i, i, i, out, which), generate
+
+    return intrinsic(mix)
+
+
+@no_type_check
+def _attention(count: int) -> Any:
+    """`attend` for up to `count` queries."""
+    scores_of, mix, score_of_one, mix_one = _scores(count), _mix(count), _scores(1), _mix(1)
+
+    @compiled
+    @no_type_check
+    def attend(queries, keys, values, table, owner, lengths, which, scores, ones, out):
+        size = keys.shape[1]
+        scale = _ONE / np.float32(np.sqrt(np.float32(size)))
+        first, last, group, column = which
+        common = lengths[first // group]
+        for i in range(first, last):
+            common = min(common, lengths[i // group])
+        whole = common // SUMS * SUMS
+        scores_of(queries, which, keys, table, owner, 0, whole, scale, scores)
+        for i in range(first, last):
+            length, mine = lengths[i // group], scores[i - first : i - first + 1]
+            one = (i, i + 1, group, column)
+            score_of_one(queries, one, keys, table, owner, whole, length, scale, mine)
+            numbers = mine[0]
+            most = highest(numbers, length)
+            for j in range(-(-length // SUMS) * SUMS):
+                numbers[j] = exponential(numbers[j] - most)
+            answer = out[i // group, column + i % group * size :]
+            for j in range(size):
+                answer[j] = 0
+        mix(scores, values, table, owner, 0, common, out, which)
+        for i in range(first, last):
+            length, mine = lengths[i // group], scores[i - first : i - first + 1]
+            one = (i, i + 1, group, column)
+            mix_one(mine, values, table, owner, common, length, out, one)
+            share = _ONE / dot(mine[0], ones, length)
+            answer = out[i // group, column + i % group * size :]
+            for j in range(size):
+                answer[j] *= share
+
+    return attend
+
+
+_attend_one, _attend_some = _attention(1), _attention(TOGETHER)
+
+
+@compiled
+@no_type_check
+def attend(queries, keys, values, table, owner, lengths, which, scores, ones, out):
+    """Some queries of one table: out, at each one's place, is what it sees.
+
+    `which` is (first, last, group, column), `TOGETHER` pairs or fewer: see `_Queries`. `keys` and
+    `values` [all slots, size] are their common head's; the slots of row r are the first lengths[r]
+    of table[owner]. `scores` [TOGETHER, …] is room for as many, rounded up to eights; `ones` are as
+    many ones.
+    """
+    if which[1] - which[0] == 1:
+        _attend_one(queries, keys, values, table, owner, lengths, which, scores, ones, out)
+    else:
+        _attend_some(queries, keys, values, table, owner, lengths, which, scores, ones, out)

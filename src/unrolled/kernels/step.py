@@ -24,9 +24,10 @@ import numpy as np
 from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
+from unrolled.kernels.arithmetic import dot, exponential, highest
 from unrolled.kernels.compiling import compiled, kept, sources
 from unrolled.kernels.formats import LANES, Packed
-from unrolled.kernels.heads import attend, dot, exponential, highest
+from unrolled.kernels.heads import TOGETHER, attend
 from unrolled.kernels.products import multiply, quantise
 from unrolled.kernels.team import meet, share
 
@@ -100,7 +101,7 @@ class Work(NamedTuple):
     narrow_active: np.ndarray
     steps_active: np.ndarray
     scores: np.ndarray
-    """float32 [threads, the longer of positions and CHUNK, and eight more]."""
+    """float32 [threads, TOGETHER, the longer of positions and CHUNK, and eight more]."""
     sums: np.ndarray
     """float32 [wanted, chunks of the vocabulary, 2]: highest logit, and sum of e^(logit - it)."""
 
@@ -241,12 +242,16 @@ def _heard(model, rows, work, layer, thread, threads):
     for head in range(model.kv_heads):
         mine = slice(head * size, (head + 1) * size)
         keys, values = rows.keys[layer, :, mine], rows.values[layer, :, mine]
-        for i in range(max(first - head * count, 0), min(last - head * count, count)):
-            r, query = i // group, head * group + i % group
+        i, end = max(first - head * count, 0), min(last - head * count, count)
+        while i < end:
+            owner, some = rows.owner[i // group], i + 1
+            while some < min(i + TOGETHER, end) and rows.owner[some // group] == owner:
+                some += 1
             attend(
-                work.qkv, keys, values, rows.table, rows.owner[r], rows.lengths[r], scores,
-                model.ones, work.h, r, query * size,
+                work.qkv, keys, values, rows.table, owner, rows.lengths,
+                (i, some, group, head * group * size), scores, model.ones, work.h,
             )  # fmt: skip
+            i = some
 
 
 @compiled
@@ -366,7 +371,7 @@ def _made(fingerprint: str) -> Any:
             _matrix(model, 4 * last), work.h[:wanted], work.narrow[:wanted], work.steps[:wanted],
             log_probs, first, end,
         )  # fmt: skip
-        _summed(model, log_probs, work.sums, work.scores[thread], first, end)
+        _summed(model, log_probs, work.sums, work.scores[thread, 0], first, end)
         due += threads
         meet(barrier, due)
         _logarithms(log_probs, work.sums, first, end)

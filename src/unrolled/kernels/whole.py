@@ -43,6 +43,8 @@ from unrolled.kernels.activations import FORMAT_OF, padded_width
 from unrolled.kernels.formats import GROUP, LANES, WHOLE
 from unrolled.kernels.vectors import FLOAT, INT8, INT16, INT32, INT64, QUAD, Rows, Vectors
 
+MOST = 8
+"""Rows that pass at once."""
 _AHEAD = 2048
 """Bytes of weights that are asked for before their turn."""
 
@@ -93,7 +95,7 @@ def _blocks(v: Vectors, format: str, arrays: _Arrays, height: Any, first: Any, l
     eights = b.and_(b.add(height, INT64(1)), INT64(-8))
     fours = v.larger(b.and_(b.add(height, INT64(1)), INT64(-4)), eights)
     twos = v.larger(b.and_(height, INT64(-2)), fours)
-    tiles = ((8, INT64(0), eights), (4, eights, fours), (2, fours, twos), (1, twos, height))
+    tiles = ((MOST, INT64(0), eights), (4, eights, fours), (2, fours, twos), (1, twos, height))
 
     def block(number, _):
         for size, low, high in tiles:
@@ -147,6 +149,7 @@ def _totals(v: Vectors, format: str, arrays: _Arrays, number: Any, half: int, ro
 
     def multiplied(k, sums):
         """The sums, of a row each, with a group's products."""
+        _ask(v, block, k, 1 if format == "int8" else 2)
         for quad, line in enumerate(lines(v, block, k, half)):
             operands = v.operands(line)
             for part, operand in enumerate(operands):
@@ -187,7 +190,6 @@ def _totals(v: Vectors, format: str, arrays: _Arrays, number: Any, half: int, ro
 @no_type_check
 def int8_lines(v: Vectors, block: Any, k: Any, half: int) -> Iterator:
     """Four inputs of each output in its lane, as q + 128, for the quads of group k."""
-    _ask(v, block, v.builder.mul(k, INT64(LANES)), GROUP * LANES)
     for quad in range(GROUP // QUAD):
         place = v.builder.add(v.builder.mul(k, INT64(LANES // QUAD)), INT64(quad * LANES + half))
         yield v.builder.xor(
@@ -199,7 +201,6 @@ def int8_lines(v: Vectors, block: Any, k: Any, half: int) -> Iterator:
 def int4_lines(v: Vectors, block: Any, k: Any, half: int) -> Iterator:
     """The same of int4, as q."""
     b, nibbles = v.builder, v.constant(INT32, 0x0F0F0F0F, v.lanes)
-    _ask(v, block, b.mul(k, INT64(LANES // 2)), GROUP * LANES // 2)
     for two in range(GROUP // QUAD // 2):
         place = b.add(b.mul(k, INT64(LANES // QUAD // 2)), INT64(two * LANES + half))
         bytes_ = v.load(block, INT32, place, v.lanes)
@@ -208,7 +209,8 @@ def int4_lines(v: Vectors, block: Any, k: Any, half: int) -> Iterator:
 
 
 @no_type_check
-def _ask(v: Vectors, block: Any, place: Any, size: int) -> None:
-    """Ask for as many bytes as are about to be read, some way ahead."""
-    for line in range(0, size, 64):
+def _ask(v: Vectors, block: Any, k: Any, weights: int) -> None:
+    """Ask for a group's bytes, of so many weights each, some way ahead."""
+    place = v.builder.mul(k, INT64(LANES // weights))
+    for line in range(0, GROUP * LANES // weights, 64):
         v.prefetch(v.address(block, INT8, v.builder.add(place, INT64(line))), _AHEAD)

@@ -28,7 +28,7 @@ from jaxtyping import Float, Float32, Int, Int32, Integer
 from torch import Tensor
 
 from unrolled.errors import BadInput
-from unrolled.kernels.formats import LANES, Packed, groups, pack, quantised, unpack
+from unrolled.kernels.formats import LANES, Packed, empty, groups, pack, quantised, unpack
 from unrolled.models.attention import rotary_table
 from unrolled.models.batch import IGNORED, Batch, segments
 from unrolled.models.config import ModelConfig
@@ -227,7 +227,7 @@ class PackedDecoder:
         threads = self.threads if len(tokens) * self.weights > WORTH_A_THREAD else 1
         with self._lock:
             work = self._room(len(tokens), len(wanted))
-            log_probs = np.empty((len(wanted), self.vocab_size), np.float32)
+            log_probs = empty((len(wanted), self.vocab_size), np.float32)
             self._embed(tokens, lengths - 1, work.x)
             with telling(self.tell):
                 self.team.run(lambda *who: step(self.model, rows, work, log_probs, *who), threads)
@@ -267,19 +267,20 @@ class PackedDecoder:
 
     def _made(self, rows: int, wanted: int) -> list[np.ndarray]:
         """The arrays of `kernels.step.Work`."""
-        from unrolled.kernels.heads import SUMS
+        from unrolled.kernels.arithmetic import SUMS
+        from unrolled.kernels.heads import TOGETHER
         from unrolled.kernels.step import CHUNK
 
         shapes = matrices(self.config)
         wide, _, up, _ = (shapes[f"stack.blocks.0.{name}.weight"][0] for name in LAYER)
         hidden, mlp = self.config.hidden_size, self.config.mlp_size
-        made = [np.empty((rows, width), np.float32) for width in (hidden, hidden, wide, up, mlp)]
+        made = [empty((rows, width), np.float32) for width in (hidden, hidden, wide, up, mlp)]
         for width in (hidden, mlp):
-            made.append(np.empty((rows, quantised(width)), np.int16))
-            made.append(np.empty((rows, groups(width)), np.float32))
+            made.append(empty((rows, quantised(width)), np.int16))
+            made.append(empty((rows, groups(width)), np.float32))
         longest = max(self.config.max_positions, CHUNK)
-        made.append(np.empty((self.threads, longest + SUMS), np.float32))
-        made.append(np.empty((wanted, -(-self.vocab_size // CHUNK), 2), np.float32))
+        made.append(empty((self.threads, TOGETHER, longest + SUMS), np.float32))
+        made.append(empty((wanted, -(-self.vocab_size // CHUNK), 2), np.float32))
         return made
 
     def bytes_of_step(self, slots: Slots) -> int:

@@ -13,10 +13,15 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32, Int32, Integer
 
+from unrolled.kernels.formats import empty
 from unrolled.models.config import ModelConfig
 
 SPARE_STEPS = 16
 """Steps that a pool has room for before free slots are looked for."""
+MORE_STEPS = 64
+"""Steps that a pool has room for where it grew, which copies all of it: room that is not used yet
+takes no memory.
+"""
 
 
 class Slots:
@@ -29,8 +34,8 @@ class Slots:
         self.most = config.max_positions
         count = sum(lengths) + len(lengths) * SPARE_STEPS
         shape = (config.num_layers, count, config.kv_heads * config.head_size)
-        self.keys: Float32[np.ndarray, "layers slots width"] = np.empty(shape, np.float32)
-        self.values: Float32[np.ndarray, "layers slots width"] = np.empty(shape, np.float32)
+        self.keys: Float32[np.ndarray, "layers slots width"] = empty(shape, np.float32)
+        self.values: Float32[np.ndarray, "layers slots width"] = empty(shape, np.float32)
         self.lengths: Int32[np.ndarray, " rows"] = np.zeros(len(lengths), np.int32)
         self.table: Int32[np.ndarray, "rows positions"]
         self.table = np.zeros((len(lengths), max(lengths) + SPARE_STEPS), np.int32)
@@ -70,14 +75,20 @@ class Slots:
             free[self.held()] = False
             self.free = free.nonzero()[0].astype(np.int32)
             if len(self.free) < max(SPARE_STEPS * count, self.count // 4):
-                self._grow(max(SPARE_STEPS * count, self.count // 2))
+                self._grow(max(MORE_STEPS * count, self.count))
         taken, self.free = self.free[:count], self.free[count:]
         return taken
 
     def _grow(self, more: int) -> None:
         count = self.count
-        self.keys, self.values = (
-            np.concatenate((old, np.empty((len(old), more, old.shape[2]), np.float32)), axis=1)
-            for old in (self.keys, self.values)
-        )
+        self.keys, self.values = (_longer(old, count + more) for old in (self.keys, self.values))
         self.free = np.concatenate((self.free, np.arange(count, count + more, dtype=np.int32)))
+
+
+def _longer(
+    old: Float32[np.ndarray, "layers slots width"], count: int
+) -> Float32[np.ndarray, "layers {count} width"]:
+    """The same slots and room behind them, which is not touched."""
+    new = empty((old.shape[0], count, old.shape[2]), np.float32)
+    new[:, : old.shape[1]] = old
+    return new
