@@ -9,6 +9,7 @@ bound of the best rejected candidate over the lengths t .. max_length (it may ha
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ class Decoded:
 
     hypotheses: list[Hypothesis]
     """Best first."""
-    trace: list[Step]
+    trace: Sequence[Step]
     live: list[tuple[list[int], float]]
     """Prefixes that were still live at the end, best first, with their log-probabilities."""
     reason: str
