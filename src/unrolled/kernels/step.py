@@ -116,6 +116,44 @@ def _pointer(typing: Any, address: Any, like: Any) -> Any:
     return types.CPointer(like.dtype)(types.int64, like), generate
 
 
+@intrinsic
+def _lent(typing: Any, array: Any) -> Any:
+    """The same array, whose references nobody counts: the caller keeps it while the step lasts.
+
+    Each slice would count one up and one down, in memory that all threads share.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        answer = context.make_array(array)(context, builder, value=arguments[0])
+        for part in ("meminfo", "parent"):
+            setattr(answer, part, getattr(answer, part).type(None))
+        return answer._getvalue()
+
+    return array(array), generate
+
+
+@compiled
+@no_type_check
+def _all_lent(model, rows, work):
+    """The same for all of a step's arrays."""
+    like = Packed(_lent(model.like.values), _lent(model.like.scales), _lent(model.like.groups))
+    model = Model(
+        like, _lent(model.places), _lent(model.norms), _lent(model.biases), _lent(model.cos),
+        _lent(model.sin), _lent(model.ones), model.heads, model.kv_heads, model.head_size,
+        model.eps, model.centred, model.gated,
+    )  # fmt: skip
+    rows = Rows(
+        _lent(rows.keys), _lent(rows.values), _lent(rows.table), _lent(rows.owner),
+        _lent(rows.lengths), _lent(rows.wanted),
+    )  # fmt: skip
+    work = Work(
+        _lent(work.x), _lent(work.h), _lent(work.qkv), _lent(work.inner), _lent(work.active),
+        _lent(work.narrow), _lent(work.steps), _lent(work.narrow_active),
+        _lent(work.steps_active), _lent(work.scores), _lent(work.sums),
+    )  # fmt: skip
+    return model, rows, work
+
+
 @compiled
 @no_type_check
 def _matrix(model, number):
@@ -356,6 +394,8 @@ def _made(fingerprint: str) -> Any:
     @no_type_check
     def step(model, rows, work, log_probs, barrier, thread, threads):
         fingerprint  # noqa: B018
+        model, rows, work = _all_lent(model, rows, work)
+        log_probs, barrier = _lent(log_probs), _lent(barrier)
         due, last = 0, (model.places.shape[0] - 1) // 4
         for layer in range(last):
             due = _layer(model, rows, work, layer, barrier, due, thread, threads)
