@@ -2,7 +2,7 @@
 
 `formats` says what Ŵ is. For float32 and bfloat16, here, y_o = Σ_i x_i ŵ_oi; the integer formats
 are in `whole`. A tile is 8 sums, of 4, 2 or 1 rows of X with 2, 4 or 8 outputs, which stay in
-registers:
+registers, or 16 sums with twice as many outputs where these are AVX-512's:
 
                  2 outputs: rows of Ŵ, each read once, from memory
                ┌───────┬───────┐
@@ -63,13 +63,14 @@ def multiply(packed, x, xq, steps, out, first, last) -> None:
     if len(packed.scales) > 0:
         whole_products(packed, x, xq, steps, out, first, last)
         return
-    block = max(SUMS, last - first)
+    sums = _sums_of_a_tile()
+    block = max(sums, last - first)
     if rows > 4:
-        block = max(SUMS, _BLOCK_BYTES // max(1, packed.values.strides[0]) // SUMS * SUMS)
+        block = max(sums, _BLOCK_BYTES // max(1, packed.values.strides[0]) // sums * sums)
     for low in range(first, last, block):
         high = min(low + block, last)
         for row in range(0, rows, 4):
-            several = 2 if rows - row > 2 else SUMS // (rows - row)
+            several = sums // 4 if rows - row > 2 else sums // (rows - row)
             apart = (high - low + several - 1) // several
             for output in range(low, low + apart):
                 if rows - row > 2:
@@ -78,6 +79,19 @@ def multiply(packed, x, xq, steps, out, first, last) -> None:
                     _tile2(packed, x, out, row, output, apart, high)
                 else:
                     _tile1(packed, x, out, row, output, apart, high)
+
+
+@no_type_check
+def _tile_of(v: Vectors) -> int:
+    """Sums of a tile: they take half of the registers."""
+    return SUMS * v.lanes // 8
+
+
+@intrinsic
+@no_type_check
+def _sums_of_a_tile(_):
+    """The same at run time."""
+    return types.int64(), lambda context, builder, *_: INT64(_tile_of(Vectors(context, builder)))
 
 
 @no_type_check
@@ -97,10 +111,11 @@ def _tile(rows: int) -> Any:
                 values = Rows(context, builder, packed.types[0], values)
                 row, output, apart, last = arguments[3:]
                 r = v.places(row, rows, x.height)
-                o = v.places(output, SUMS // rows, last, apart)
+                o = v.places(output, _tile_of(v) // rows, last, apart)
                 sums = float_sums(v, format, values, x, r, o)
                 for i, (place, row) in enumerate(itertools.product(o, r)):
-                    v.store(builder.extract_element(sums, INT32(i)), out.row(row), FLOAT, place)
+                    total = builder.extract_element(sums[i // SUMS], INT32(i % SUMS))
+                    v.store(total, out.row(row), FLOAT, place)
             return context.get_dummy_value()
 
         format = FORMAT_OF[packed.types[0].dtype]
@@ -113,8 +128,8 @@ _tile1, _tile2, _tile4 = _tile(1), _tile(2), _tile(4)
 
 
 @no_type_check
-def float_sums(v: Vectors, format: str, weights: Rows, x: Rows, r: list, o: list) -> Any:
-    """Σ_i ŵ_i x_i of rows r of X and outputs o, as a vector in which rows run faster.
+def float_sums(v: Vectors, format: str, weights: Rows, x: Rows, r: list, o: list) -> list:
+    """Σ_i ŵ_i x_i of rows r of X and outputs o, eight to a vector, in which rows run faster.
 
     Weights are asked for ahead, though the processor also runs ahead of a few streams by itself.
     """
@@ -139,10 +154,13 @@ def float_sums(v: Vectors, format: str, weights: Rows, x: Rows, r: list, o: list
     def one_by_one(k, sums):
         x = [v.load(row, FLOAT, k) for row in x_rows]
         w = [v.builder.extract_element(widened(row, k, 1), INT32(0)) for row in w_rows]
-        pairs = zip(*itertools.product(w, x), strict=True)
-        return [v.plus_product(*(v.vector(numbers) for numbers in pairs), sums[0])]
+        pairs = list(itertools.product(w, x))
+        eights = (pairs[at : at + SUMS] for at in range(0, len(pairs), SUMS))
+        both = (map(v.vector, zip(*eight, strict=True)) for eight in eights)
+        return [v.plus_product(*two, total) for two, total in zip(both, sums, strict=True)]
 
     even = v.builder.and_(inputs, INT64(-v.lanes))
     none = [v.constant(FLOAT, 0, v.lanes)] * (len(w_rows) * len(x_rows))
-    sums = v.totals(v.loop(INT64(0), even, v.lanes, none, by_lanes))
-    return v.loop(even, inputs, 1, [sums], one_by_one)[0]
+    sums = v.loop(INT64(0), even, v.lanes, none, by_lanes)
+    eights = [v.totals(sums[at : at + SUMS]) for at in range(0, len(sums), SUMS)]
+    return v.loop(even, inputs, 1, eights, one_by_one)
