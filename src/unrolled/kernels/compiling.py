@@ -48,6 +48,13 @@ def sources() -> str:
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
+def get_ready() -> None:
+    """Let numba and this room be read, and numba set itself up: half a second of a new process."""
+    import unrolled.kernels.step  # noqa: F401  it imports this file
+
+    numba.njit(lambda: None)()
+
+
 @contextmanager
 def telling(tell: Tell | None) -> Iterator[None]:
     """Say in one line when something is compiled meanwhile, not when it is read from the disk."""

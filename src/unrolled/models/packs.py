@@ -16,6 +16,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ LINE = 64
 """Bytes of a line of the cache."""
 ABANDONED = 3600.0
 """Seconds after which a file that is half written has lost its writer."""
+PIECE = 1 << 24
+"""Bytes of a file that are hashed at once: a thread waits after each until it may run again."""
 WORTH_COMPILING = 1 << 24
 """Weights from which on a model in float32 goes through the compiled step, too, where that can be:
 then a step of few rows is up to three times as fast as PyTorch's (a prompt is not); smaller models
@@ -96,9 +99,15 @@ def load_packed(run: Path, weights: str, tell: Tell = silent) -> Loaded:
         return load(run)
     reason: str | None = f"a model with architecture {architecture} has none"
     if architecture == "decoder":
-        reason = refused(config)
-    if reason is None:
-        return packed_decoder(config, packs_of(run, weights, tell), tell=tell)
+        with ThreadPoolExecutor(1) as aside:
+            content = aside.submit(digest_of_file, run / WEIGHTS) if weights != "float32" else None
+            reason = refused(config)
+            if reason is None:
+                from unrolled.kernels.compiling import get_ready
+
+                get_ready()  # which takes as long as the weights' digest
+                packs = packs_of(run, weights, tell, content.result if content else None)
+                return packed_decoder(config, packs, tell=tell)
     model = load(run)
     if weights != "float32":
         tell(f"{weights} by PyTorch, not by the compiled step: {reason}")
@@ -152,10 +161,13 @@ def nearest(x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows inputs"]:
     return rounded.flatten(-2)[..., :inputs]
 
 
-def packs_of(run: Path, weights: str, tell: Tell = silent) -> Arrays:
+def packs_of(
+    run: Path, weights: str, tell: Tell = silent, content: Callable[[], str] | None = None
+) -> Arrays:
     """A decoder's parameters in a format: from the file beside the run, made first if need be.
 
-    Raises `BadInput` for a run whose weights can't be read or don't fit its config.
+    `content` gives the digest of the run's weights where somebody is at it already. Raises
+    `BadInput` for a run whose weights can't be read or don't fit its config.
     """
     if weights == "float32":
         return made(run, weights)
@@ -164,7 +176,7 @@ def packs_of(run: Path, weights: str, tell: Tell = silent) -> Arrays:
         "version": VERSION,
         "weights": weights,
         "model": asdict(model_config(read_config(run), run / CONFIG)[1]),
-        "of": digest_of_file(run / WEIGHTS),
+        "of": content() if content else digest_of_file(run / WEIGHTS),
     }
     try:
         return read_packs(file, made_of)
@@ -275,8 +287,11 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
 def digest_of_file(path: Path) -> str:
     """SHA-256 of a file; raises `BadInput` for one that can't be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        sha, room = hashlib.sha256(), memoryview(bytearray(PIECE))
+        with path.open("rb", buffering=0) as file:
+            while count := file.readinto(room):
+                sha.update(room[:count])
+        return sha.hexdigest()
     except FileNotFoundError:
         raise BadInput(
             f"{path} does not exist: the run was stopped before its end, "
