@@ -52,7 +52,7 @@ def get_ready() -> None:
     """Let numba and this room be read, and numba set itself up: half a second of a new process."""
     import unrolled.kernels.step  # noqa: F401  it imports this file
 
-    numba.njit(lambda: None)()
+    numba.njit()(lambda: None)()
 
 
 @contextmanager
