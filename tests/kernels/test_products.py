@@ -220,14 +220,36 @@ def test_arrays_that_do_not_fit_are_refused(format):
 
 @pytest.mark.parametrize("format", ["int8", "int4"])
 def test_parts_of_a_matrix_that_do_not_fit_together_are_refused(format):
-    packed = pack(np.ones((33, 70)), format)
+    packed, none = pack(np.ones((33, 70)), format), np.empty((0, 0, 32), np.int16)
     wrong = [{"scales": np.ones(49, np.float32)}, {"scales": np.ones(32, np.float32)}]
     wrong += [{"values": packed.values[:2]}, {"values": packed.values[:, :-1].copy()}]
+    wrong += [{"scales": np.empty(0, np.float32)}]
     if format == "int4":
         wrong += [{"groups": packed.groups[:2]}, {"groups": packed.groups[:, :2].copy()}]
+        half = {"values": packed.values.repeat(2, axis=1)}  # as wide as int8
+        wrong += [{"groups": none}, half, {**half, "groups": none}]
+    else:
+        pairs = np.ones((3, 3, 32), np.int16)
+        half = {"values": packed.values[:, ::2].copy()}
+        wrong += [{"groups": pairs}, half, {**half, "groups": pairs}]
     for parts in wrong:
         with pytest.raises(ValueError, match=r"must be"):
-            product(packed._replace(**parts), np.ones((2, 70), np.float32))
+            multiplied(packed._replace(**parts), 9)
+
+
+def multiplied(packed: Packed, last: int) -> None:
+    """A product of two rows of 70 inputs, with room enough."""
+    x, xq = apart(np.ones((2, 70), np.float32)), apart(np.zeros((2, quantised(70)), np.int16))
+    steps, out = apart(np.zeros((2, 3), np.float32)), apart(np.zeros((2, 33), np.float32))
+    quantise(packed, x, xq, steps)
+    multiply(packed, x, xq, steps, out, 0, last)
+
+
+@pytest.mark.parametrize("format", ["int8", "int4"])
+def test_room_is_asked_for_where_there_are_no_outputs_too(format):
+    packed, x = pack(np.ones((0, 500)), format), apart(np.ones((3, 500), np.float32))
+    with pytest.raises(ValueError, match="not room enough"):
+        quantise(packed, x, apart(np.zeros((3, 1), np.int16)), apart(np.zeros((3, 1), np.float32)))
 
 
 def test_rows_that_are_not_contiguous_are_refused():

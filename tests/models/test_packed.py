@@ -336,12 +336,35 @@ def test_packs_that_do_not_fit_are_refused() -> None:
         "should be \\[8, 512\\] in int8": {**good, up: good["stack.embedding.weight"]},
         "of one format, not float32, int8": {**good, up: pack_model(model, "float32")[up]},
         "stack.norm.weight should be an array": {**good, "stack.norm.weight": None},
+        "stack.norm.weight should be \\[24\\], not \\[1\\]": {
+            **good,
+            "stack.norm.weight": np.ones(1, np.float32),
+        },
     }
     for message, packs in wrong.items():
         with pytest.raises(BadInput, match=message):
             packed_decoder(model.config, packs)
     with pytest.raises(BadInput, match="unknown format 'int3'"):
         model.packed("int3")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "stack.blocks.1.mlp.down.bias",
+        "stack.blocks.0.attention_norm.bias",
+        "stack.position_embedding.weight",
+        "stack.embedding.weight",
+    ],
+)
+def test_what_is_no_matrix_must_fit_too(name: str) -> None:
+    """The step checks no index: it would read beyond a bias that is too short."""
+    model = made(bias=True, norm="layernorm", positions="learned", tie_embeddings=False)
+    good = pack_model(model, "int8")
+    held = good[name]
+    short = unpack(held, 24) if isinstance(held, Packed) else held
+    with pytest.raises(BadInput, match=f"{name} should be"):
+        packed_decoder(model.config, {**good, name: short[:1]})
 
 
 def test_packs_may_be_read_only() -> None:

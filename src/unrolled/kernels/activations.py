@@ -14,7 +14,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from unrolled.kernels.formats import GROUP, LANES, LEVELS, WHOLE
+from unrolled.kernels.formats import GROUP, LANES, LEVELS, SMALLEST, WHOLE
 from unrolled.kernels.vectors import FLOAT, INT8, INT32, INT64, QUAD, Rows, Vectors
 
 FORMAT_OF = {
@@ -24,7 +24,6 @@ FORMAT_OF = {
     types.uint8: "int4",
 }
 """Of a `Packed`, by numba's type of its values."""
-_SMALLEST = 2.0**-100  # below it, levels / |x| may leave float32
 _MAGIC, _MAGIC_BITS = 1.5 * 2.0**23, 0x4B400000  # a float32 and its bits
 
 
@@ -48,18 +47,30 @@ def quantise(packed, x, xq, steps) -> None:
         _quantise_row(packed, x, xq, steps, row)
 
 
+@intrinsic
+@no_type_check
+def _bits(_, packed):
+    """Of a weight in an integer format: 8 or 4; 0 for float formats."""
+    bits = {"int8": 8, "int4": 4}.get(FORMAT_OF[packed.types[0].dtype], 0)
+    return types.int64(packed), lambda *_: INT64(bits)
+
+
 @njit
 @no_type_check
 def fit(packed, x, xq, steps):
     """Raise ValueError unless the code below, which checks nothing, keeps within these arrays."""
     rows, inputs = x.shape
-    whole = -(-inputs // GROUP) * GROUP
-    if len(packed.scales) > 0:
-        unit = LANES // 2 if len(packed.groups) > 0 else LANES
-        blocks, groups = -(-len(packed.scales) // LANES), packed.groups.shape
-        if packed.values.shape != (blocks, unit * whole):
+    whole, bits = -(-inputs // GROUP) * GROUP, _bits(packed)
+    if bits > 0:
+        blocks = -(-len(packed.scales) // LANES)
+        if len(packed.scales) > 0 and packed.values.shape != (blocks, LANES * bits // 8 * whole):
             raise ValueError("the activations must be as wide as the matrix has inputs")
-        if groups[0] > 0 and groups != (blocks, whole // GROUP, 2 * LANES):
+        if len(packed.scales) == 0 and packed.values.size > 0:
+            raise ValueError("there must be a scale for each output")
+        groups = packed.groups.shape
+        if bits == 8 and groups[0] > 0:
+            raise ValueError("there must be no groups in int8")
+        if bits == 4 and blocks > 0 and groups != (blocks, whole // GROUP, 2 * LANES):
             raise ValueError("there must be a group for each 32 inputs and 16 outputs")
         if (
             min(len(xq), len(steps)) < rows
@@ -145,7 +156,7 @@ def _group(v: Vectors, format: str, source: Any, xq: Any, steps: Any, k: Any, wi
         bits = b.and_(b.bitcast(some, integers), v.constant(INT32, 0x7FFFFFFF, v.lanes))
         most = b.select(b.icmp_signed(">", bits, most), bits, most)
     most = b.bitcast(v.call(f"llvm.vector.reduce.smax.v{v.lanes}i32", INT32, most), FLOAT)
-    tiny = b.fcmp_ordered("<", most, FLOAT(_SMALLEST))
+    tiny = b.fcmp_ordered("<", most, FLOAT(SMALLEST))
     step = b.select(tiny, FLOAT(0), b.fdiv(most, FLOAT(LEVELS)))
     scale = b.select(tiny, FLOAT(0), b.fdiv(FLOAT(LEVELS), most))
     place = b.udiv(k, INT64(GROUP))

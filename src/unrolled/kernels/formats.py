@@ -43,6 +43,8 @@ LARGEST = {"int8": 127, "int4": 1023}
 """No whole-numbered weight, q or a q + m, is beyond this."""
 LEVELS = 127
 """Nor a whole-numbered activation beyond this, so that sums over a group are exact in float32."""
+SMALLEST = 2.0**-100
+"""A group of activations that are all smaller is 0: LEVELS / |x| may leave float32."""
 
 _CODES = 15  # the largest q of int4
 _SMALLEST_UNIT = np.float32(2.0**-126)  # below it float32 loses bits, and a unit its accuracy

@@ -92,10 +92,11 @@ def _blocks(v: Vectors, format: str, arrays: _Arrays, height: Any, first: Any, l
     b = v.builder
     room = b.bitcast(cgutils.alloca_once(b, ir.ArrayType(FLOAT, v.lanes)), INT8.as_pointer())
     # Of seven rows eight are made, and of three four, the last one twice.
-    eights = b.and_(b.add(height, INT64(1)), INT64(-8))
-    fours = v.larger(b.and_(b.add(height, INT64(1)), INT64(-4)), eights)
+    most = MOST * v.lanes // LANES
+    manys = b.and_(b.add(height, INT64(1)), INT64(-most))
+    fours = v.larger(b.and_(b.add(height, INT64(1)), INT64(-4)), manys)
     twos = v.larger(b.and_(height, INT64(-2)), fours)
-    tiles = ((MOST, INT64(0), eights), (4, eights, fours), (2, fours, twos), (1, twos, height))
+    tiles = ((most, INT64(0), manys), (4, manys, fours), (2, fours, twos), (1, twos, height))
 
     def block(number, _):
         for size, low, high in tiles:

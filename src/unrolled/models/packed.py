@@ -136,10 +136,12 @@ class PackedDecoder:
         self.threads = threads or min(torch.get_num_threads(), os.cpu_count() or 1)
         self.team = Team(self.threads)
         self.model = _laid_out(config, packs)
-        self.embedding = packs[EMBEDDING]
+        self.embedding = _embedding(config, packs)
         self.added: Float32[np.ndarray, "positions hidden"] | None = None
         if config.positions == "learned":
-            self.added = _array(packs, "stack.position_embedding.weight")
+            self.added = _array(
+                packs, "stack.position_embedding.weight", config.max_positions, config.hidden_size
+            )
         elif config.positions == "sinusoidal":
             self.added = sinusoids(config).numpy()
         self.weights = multiplied(config)
@@ -294,31 +296,47 @@ class PackedDecoder:
 def _checked(config: ModelConfig, packs: Packs) -> str:
     """The format of the matrices, all there and of the sizes that the config says."""
     formats = set()
-    for name, (outputs, inputs) in matrices(config).items():
+    for name, shape in matrices(config).items():
         held = packs.get(name)
         if not isinstance(held, Packed):
             raise BadInput(f"{name} should be a packed matrix, not {type(held).__name__}")
         formats.add(held.format)
-        like = pack(np.zeros((1, inputs), np.float32), held.format)
-        blocks = -(-outputs // LANES) if len(like.scales) else outputs
-        for part, array, one in zip(Packed._fields, held, like, strict=True):
-            count = outputs if part == "scales" else blocks
-            shape = (count if len(one) else 0, *one.shape[1:])
-            if (array.dtype, array.shape) != (one.dtype, shape):
-                raise BadInput(
-                    f"{name}: {part} should be {list(shape)} in {held.format}, of {one.dtype}, not "
-                    f"{list(array.shape)} of {array.dtype}"
-                )
+        _check_parts(name, held, *shape)
     if len(formats) != 1:
         raise BadInput(f"the matrices should be of one format, not {', '.join(sorted(formats))}")
     return formats.pop()
 
 
-def _array(packs: Packs, name: str) -> Float32[np.ndarray, ...]:
+def _check_parts(name: str, held: Packed, outputs: int, inputs: int) -> None:
+    """Raise `BadInput` unless all parts of a packed matrix are of the sizes that it must have."""
+    like = pack(np.zeros((1, inputs), np.float32), held.format)
+    blocks = -(-outputs // LANES) if len(like.scales) else outputs
+    for part, array, one in zip(Packed._fields, held, like, strict=True):
+        count = outputs if part == "scales" else blocks
+        shape = (count if len(one) else 0, *one.shape[1:])
+        if (array.dtype, array.shape) != (one.dtype, shape):
+            raise BadInput(
+                f"{name}: {part} should be {list(shape)} in {held.format}, of {one.dtype}, not "
+                f"{list(array.shape)} of {array.dtype}"
+            )
+
+
+def _embedding(config: ModelConfig, packs: Packs) -> Packed | np.ndarray:
+    """The table of tokens, packed or not."""
+    held, shape = packs.get(EMBEDDING), (config.vocab_size, config.hidden_size)
+    if isinstance(held, Packed):
+        _check_parts(EMBEDDING, held, *shape)
+        return held
+    return _array(packs, EMBEDDING, *shape)
+
+
+def _array(packs: Packs, name: str, *shape: int) -> Float32[np.ndarray, ...]:
     """A vector or table that is not packed."""
     array = packs.get(name)
     if not isinstance(array, np.ndarray):
         raise BadInput(f"{name} should be an array, not {type(array).__name__}")
+    if array.shape != shape:
+        raise BadInput(f"{name} should be {list(shape)}, not {list(array.shape)}")
     return np.ascontiguousarray(array, np.float32)
 
 
@@ -345,17 +363,18 @@ def _laid_out(config: ModelConfig, packs: Packs) -> Any:
     norms = np.zeros((2 * layers + 1, 2, hidden), np.float32)
     names = [f"stack.blocks.{i}.{n}_norm" for i in range(layers) for n in ("attention", "mlp")]
     for norm, name in zip(norms, [*names, "stack.norm"], strict=True):
-        norm[0] = _array(packs, f"{name}.weight")
+        norm[0] = _array(packs, f"{name}.weight", hidden)
         if f"{name}.bias" in packs:
-            norm[1] = _array(packs, f"{name}.bias")
+            norm[1] = _array(packs, f"{name}.bias", hidden)
     biases = np.empty((layers, 0), np.float32)
     if config.bias:
-        biases = np.stack(
-            [
-                np.concatenate([_array(packs, f"stack.blocks.{i}.{n}.bias") for n in LAYER])
-                for i in range(layers)
-            ]
-        )
+        sizes = {name: outputs for name, (outputs, _) in matrices(config).items()}
+        made = [
+            _array(packs, f"{block}.{n}.bias", sizes[f"{block}.{n}.weight"])
+            for block in (f"stack.blocks.{i}" for i in range(layers))
+            for n in LAYER
+        ]
+        biases = np.concatenate(made).reshape(layers, -1)
     cos = sin = np.empty((0, config.head_size // 2), np.float32)
     if config.positions == "rope":
         cos, sin = (table.numpy() for table in rotary_table(config))

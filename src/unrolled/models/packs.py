@@ -19,6 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from unrolled.kernels.formats import (
     GROUP,
     LANES,
     LEVELS,
+    SMALLEST,
     WHOLE,
     Packed,
     aligned,
@@ -99,15 +101,9 @@ def load_packed(run: Path, weights: str, tell: Tell = silent) -> Loaded:
         return load(run)
     reason: str | None = f"a model with architecture {architecture} has none"
     if architecture == "decoder":
-        with ThreadPoolExecutor(1) as aside:
-            content = aside.submit(digest_of_file, run / WEIGHTS) if weights != "float32" else None
-            reason = refused(config)
-            if reason is None:
-                from unrolled.kernels.compiling import get_ready
-
-                get_ready()  # which takes as long as the weights' digest
-                packs = packs_of(run, weights, tell, content.result if content else None)
-                return packed_decoder(config, packs, tell=tell)
+        reason = refused(config)
+        if reason is None:
+            return packed_decoder(config, _ready(run, weights, tell), tell=tell)
     model = load(run)
     if weights != "float32":
         tell(f"{weights} by PyTorch, not by the compiled step: {reason}")
@@ -115,6 +111,22 @@ def load_packed(run: Path, weights: str, tell: Tell = silent) -> Loaded:
     if weights in WHOLE and isinstance(model, Decoder):
         round_activations(model)
     return model
+
+
+def _ready(run: Path, weights: str, tell: Tell) -> Arrays:
+    """`packs_of`, while numba sets itself up: that takes as long as the weights' digest."""
+    from unrolled.kernels.compiling import get_ready
+
+    if weights == "float32":
+        return packs_of(run, weights, tell)
+    stop = Event()
+    with ThreadPoolExecutor(1) as aside:
+        try:
+            content = aside.submit(digest_of_file, run / WEIGHTS, stop)
+            get_ready()
+            return packs_of(run, weights, tell, content.result)
+        finally:
+            stop.set()  # an interrupt does not wait for the thread
 
 
 def format_of(model: Loaded) -> str:
@@ -147,8 +159,16 @@ def round_activations(model: Decoder) -> None:
     """Let all that a decoder's matrices are multiplied by be rounded before."""
     for module in model.stack.blocks.modules():
         if isinstance(module, nn.Linear):
-            module.register_forward_pre_hook(lambda _, given: (nearest(given[0]),))
-    model.stack.norm.register_forward_hook(lambda *given: nearest(given[-1]))  # for the head
+            module.register_forward_pre_hook(_nearest_given)
+    model.stack.norm.register_forward_hook(_nearest_made)  # for the head
+
+
+def _nearest_given(module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor]:
+    return (nearest(given[0]),)
+
+
+def _nearest_made(module: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> Tensor:
+    return nearest(made)
 
 
 def nearest(x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows inputs"]:
@@ -157,7 +177,7 @@ def nearest(x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows inputs"]:
     groups = F.pad(x, (0, -inputs % GROUP)).unflatten(-1, (-1, GROUP))
     most = groups.abs().amax(-1, keepdim=True)
     whole = (groups * (LEVELS / most)).round()
-    rounded = torch.where(most > 0, whole * (most / LEVELS), 0.0)
+    rounded = torch.where(most < SMALLEST, 0.0, whole * (most / LEVELS))
     return rounded.flatten(-2)[..., :inputs]
 
 
@@ -284,12 +304,15 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
     return sha.hexdigest()
 
 
-def digest_of_file(path: Path) -> str:
-    """SHA-256 of a file; raises `BadInput` for one that can't be read."""
+def digest_of_file(path: Path, stop: Event | None = None) -> str:
+    """SHA-256 of a file, or of as much as was read when it is to stop.
+
+    Raises `BadInput` for a file that can't be read.
+    """
     try:
         sha, room = hashlib.sha256(), memoryview(bytearray(PIECE))
         with path.open("rb", buffering=0) as file:
-            while count := file.readinto(room):
+            while (count := file.readinto(room)) and not (stop and stop.is_set()):
                 sha.update(room[:count])
         return sha.hexdigest()
     except FileNotFoundError:
