@@ -22,11 +22,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unrolled.errors import BadInput
-from unrolled.kernels.formats import FORMATS, Packed, pack, quantised, unpack
+from unrolled.kernels.formats import FORMATS, Packed, pack, unpack
 from unrolled.models import Decoder, ModelConfig, build, load, packs
 from unrolled.models.batch import IGNORED, Batch
-from unrolled.models.packed import EMBEDDING, PackedDecoder, matrices, multiplied
-from unrolled.models.packs import is_matrix, load_packed, packs_of
+from unrolled.models.laid_out import EMBEDDING, matrices, multiplied
+from unrolled.models.packed import PackedDecoder
+from unrolled.models.packs import load_packed, packs_of
+from unrolled.models.rounded import is_matrix
 from unrolled.models.store import CONFIG, WEIGHTS, parameters, save, write_json
 
 PACKED = FORMATS[1:]
@@ -333,32 +335,6 @@ def test_both_ways_give_the_same_answers(
     by_torch = load_packed(run, weights, lines.append)
     assert (lines == []) == (weights == "float32")
     torch.testing.assert_close(found, logits(by_torch, prompt), atol=1e-3, rtol=0)
-
-
-def test_both_ways_round_activations_alike() -> None:
-    pytest.importorskip("numba")
-    from unrolled.kernels.activations import quantise
-
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((12, 70)).astype(np.float32) * np.float32(10.0) ** rng.integers(
-        -9, 9, (12, 1)
-    ).astype(np.float32)
-    x[1, 3], x[2, 40], x[3, 69] = np.nan, np.inf, -np.inf
-    x[4] *= np.float32(1e-37)
-    x[5, :32], x[6] = 0.0, 2.0**-100
-    x[7], x[8, 64:] = 1e-45, 1e-38
-    packed = pack(np.ones((1, 70), np.float32), "int8")
-    xq, steps = np.zeros((12, quantised(70)), np.int16), np.zeros((12, 3), np.float32)
-    quantise(packed, x, xq, steps)
-    found = packs.nearest(torch.from_numpy(x)).numpy()
-    each = steps.repeat(32, axis=1)[:, :70]
-    real = np.isfinite(each)
-    assert (np.isfinite(found) == real).all()
-    assert real.sum() == 12 * 70 - 32 - 32 - 6
-    whole = np.divide(found, each, out=np.zeros_like(found), where=real & (each > 0))
-    assert np.abs(whole[real] - np.rint(whole[real])).max() < 1e-4
-    assert (np.abs(found - x)[real] <= np.maximum(0.5001 * each, 2.0**-100)[real]).all()
-    assert (found[real & (each == 0)] == 0).all()
 
 
 def test_a_digest_that_nobody_waits_for_any_more_ends_early(

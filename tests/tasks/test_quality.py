@@ -12,7 +12,8 @@ import torch
 
 from unrolled.errors import BadInput
 from unrolled.models import build, load
-from unrolled.models.packs import format_of, load_packed, round_weights
+from unrolled.models.packs import format_of, load_packed
+from unrolled.models.rounded import round_weights
 from unrolled.models.store import CONFIG, WEIGHTS, save, write_json
 from unrolled.tasks import TASKS, quality
 from unrolled.tasks.answering import evaluate, open_run, translate

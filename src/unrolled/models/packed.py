@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -28,20 +28,26 @@ from jaxtyping import Float, Float32, Int, Int32, Integer
 from torch import Tensor
 
 from unrolled.errors import BadInput
-from unrolled.kernels.formats import LANES, Packed, empty, groups, pack, quantised, unpack
-from unrolled.models.attention import rotary_table
+from unrolled.kernels.formats import Packed, empty, groups, pack, quantised, unpack
 from unrolled.models.batch import IGNORED, Batch, segments
 from unrolled.models.config import ModelConfig
+from unrolled.models.laid_out import (
+    EMBEDDING,
+    LAYER,
+    Packs,
+    array_of,
+    checked,
+    embedding,
+    laid_out,
+    matrices,
+    multiplied,
+)
 from unrolled.models.slots import Slots
 from unrolled.models.stack import check_tokens, sinusoids
 
 if TYPE_CHECKING:
     from unrolled.models.decoder import Decoder
 
-Packs = Mapping[str, Packed | np.ndarray]
-EMBEDDING, HEAD = "stack.embedding.weight", "head.linear.weight"
-LAYER = ("attention.qkv", "attention.out", "mlp.up", "mlp.down")
-"""The matrices of a block, in the step's order."""
 BLOCK = 128
 """Positions of prompts that go through a step together."""
 WORTH_A_THREAD = 1 << 18
@@ -75,26 +81,6 @@ def no_numba() -> str | None:
     except ImportError as error:  # also where its version and NumPy's don't fit
         return f"numba can't be used ({error}): pip install 'unrolled[fast]'"
     return None
-
-
-def matrices(config: ModelConfig) -> dict[str, tuple[int, int]]:
-    """Name and shape [outputs, inputs] of every matrix that a step multiplies by."""
-    hidden, mlp = config.hidden_size, config.mlp_size
-    wide = (config.num_heads + 2 * config.kv_heads) * config.head_size
-    up = mlp * (2 if config.activation == "swiglu" else 1)
-    shapes = ((wide, hidden), (hidden, hidden), (up, hidden), (hidden, mlp))
-    found = {
-        f"stack.blocks.{layer}.{name}.weight": shape
-        for layer in range(config.num_layers)
-        for name, shape in zip(LAYER, shapes, strict=True)
-    }
-    found[EMBEDDING if config.tie_embeddings else HEAD] = (config.vocab_size, hidden)
-    return found
-
-
-def multiplied(config: ModelConfig) -> int:
-    """Weights that a step multiplies by."""
-    return sum(outputs * inputs for outputs, inputs in matrices(config).values())
 
 
 def pack_model(model: Decoder, weights: str) -> dict[str, Packed | np.ndarray]:
@@ -132,14 +118,14 @@ class PackedDecoder:
 
         self.config, self.packs, self.tell = config, packs, tell
         self.vocab_size = config.vocab_size
-        self.format = _checked(config, packs)
+        self.format = checked(config, packs)
         self.threads = threads or min(torch.get_num_threads(), os.cpu_count() or 1)
         self.team = Team(self.threads)
-        self.model = _laid_out(config, packs)
-        self.embedding = _embedding(config, packs)
+        self.model = laid_out(config, packs)
+        self.embedding = embedding(config, packs)
         self.added: Float32[np.ndarray, "positions hidden"] | None = None
         if config.positions == "learned":
-            self.added = _array(
+            self.added = array_of(
                 packs, "stack.position_embedding.weight", config.max_positions, config.hidden_size
             )
         elif config.positions == "sinusoidal":
@@ -291,96 +277,3 @@ class PackedDecoder:
         held = [pack for name in names if isinstance(pack := self.packs[name], Packed)]
         width = 2 * slots.keys.itemsize * slots.keys.shape[0] * slots.keys.shape[2]
         return sum(pack.nbytes for pack in held) + len(slots.held()) * int(width)
-
-
-def _checked(config: ModelConfig, packs: Packs) -> str:
-    """The format of the matrices, all there and of the sizes that the config says."""
-    formats = set()
-    for name, shape in matrices(config).items():
-        held = packs.get(name)
-        if not isinstance(held, Packed):
-            raise BadInput(f"{name} should be a packed matrix, not {type(held).__name__}")
-        formats.add(held.format)
-        _check_parts(name, held, *shape)
-    if len(formats) != 1:
-        raise BadInput(f"the matrices should be of one format, not {', '.join(sorted(formats))}")
-    return formats.pop()
-
-
-def _check_parts(name: str, held: Packed, outputs: int, inputs: int) -> None:
-    """Raise `BadInput` unless all parts of a packed matrix are of the sizes that it must have."""
-    like = pack(np.zeros((1, inputs), np.float32), held.format)
-    blocks = -(-outputs // LANES) if len(like.scales) else outputs
-    for part, array, one in zip(Packed._fields, held, like, strict=True):
-        count = outputs if part == "scales" else blocks
-        shape = (count if len(one) else 0, *one.shape[1:])
-        if (array.dtype, array.shape) != (one.dtype, shape):
-            raise BadInput(
-                f"{name}: {part} should be {list(shape)} in {held.format}, of {one.dtype}, not "
-                f"{list(array.shape)} of {array.dtype}"
-            )
-
-
-def _embedding(config: ModelConfig, packs: Packs) -> Packed | np.ndarray:
-    """The table of tokens, packed or not."""
-    held, shape = packs.get(EMBEDDING), (config.vocab_size, config.hidden_size)
-    if isinstance(held, Packed):
-        _check_parts(EMBEDDING, held, *shape)
-        return held
-    return _array(packs, EMBEDDING, *shape)
-
-
-def _array(packs: Packs, name: str, *shape: int) -> Float32[np.ndarray, ...]:
-    """A vector or table that is not packed."""
-    array = packs.get(name)
-    if not isinstance(array, np.ndarray):
-        raise BadInput(f"{name} should be an array, not {type(array).__name__}")
-    if array.shape != shape:
-        raise BadInput(f"{name} should be {list(shape)}, not {list(array.shape)}")
-    return np.ascontiguousarray(array, np.float32)
-
-
-def _laid_out(config: ModelConfig, packs: Packs) -> Any:
-    """The model as the step reads it (`kernels.step.Model`)."""
-    from unrolled.kernels.step import CHUNK, Model
-
-    places = []
-    for name in matrices(config):
-        pack = packs[name]
-        assert isinstance(pack, Packed)
-        values, scales, groups = pack
-        if not all(part.flags.c_contiguous for part in pack):
-            raise BadInput(f"{name} should be contiguous in memory")
-        places.append(
-            [
-                *(values.ctypes.data, *values.shape),
-                *(scales.ctypes.data, *scales.shape),
-                *(groups.ctypes.data, *groups.shape[:2]),
-            ]
-        )
-        like = Packed(*(np.empty((0,) * part.ndim, part.dtype) for part in pack))
-    layers, hidden = config.num_layers, config.hidden_size
-    norms = np.zeros((2 * layers + 1, 2, hidden), np.float32)
-    names = [f"stack.blocks.{i}.{n}_norm" for i in range(layers) for n in ("attention", "mlp")]
-    for norm, name in zip(norms, [*names, "stack.norm"], strict=True):
-        norm[0] = _array(packs, f"{name}.weight", hidden)
-        if f"{name}.bias" in packs:
-            norm[1] = _array(packs, f"{name}.bias", hidden)
-    biases = np.empty((layers, 0), np.float32)
-    if config.bias:
-        sizes = {name: outputs for name, (outputs, _) in matrices(config).items()}
-        made = [
-            _array(packs, f"{block}.{n}.bias", sizes[f"{block}.{n}.weight"])
-            for block in (f"stack.blocks.{i}" for i in range(layers))
-            for n in LAYER
-        ]
-        biases = np.concatenate(made).reshape(layers, -1)
-    cos = sin = np.empty((0, config.head_size // 2), np.float32)
-    if config.positions == "rope":
-        cos, sin = (table.numpy() for table in rotary_table(config))
-    return Model(
-        like, np.array(places, np.int64), norms, biases, cos, sin,
-        np.ones(max(hidden, config.max_positions, CHUNK), np.float32),
-        config.num_heads, config.kv_heads, config.head_size, np.float32(config.norm_eps),
-        config.norm == "layernorm", config.activation == "swiglu",
-    )  # fmt: skip

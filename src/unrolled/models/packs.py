@@ -23,35 +23,27 @@ from threading import Event
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from unrolled.errors import BadInput, WorkFailed
 from unrolled.kernels.formats import (
     FORMATS,
-    GROUP,
     LANES,
-    LEVELS,
-    SMALLEST,
     WHOLE,
     Packed,
     aligned,
-    pack,
-    unpack,
 )
 from unrolled.models.build import Model
 from unrolled.models.decoder import Decoder
-from unrolled.models.packed import PackedDecoder, multiplied, pack_model, packed_decoder, refused
+from unrolled.models.laid_out import multiplied
+from unrolled.models.packed import PackedDecoder, pack_model, packed_decoder, refused
+from unrolled.models.rounded import round_activations, round_weights
 from unrolled.models.store import (
     CONFIG,
     WEIGHTS,
     load,
     model_config,
-    parameters,
     read_config,
     write_atomically,
     writing,
@@ -138,47 +130,6 @@ def check_format(weights: str) -> None:
     """Raise `BadInput` for a name that is no format's."""
     if weights not in FORMATS:
         raise BadInput(f"unknown format of weights {weights!r}: choose {', '.join(FORMATS)}")
-
-
-def is_matrix(name: str, weight: torch.Tensor) -> bool:
-    """Whether a parameter is packed: all that is multiplied by, and the embeddings of tokens."""
-    return weight.ndim == 2 and "position_embedding" not in name
-
-
-@torch.no_grad()
-def round_weights(model: Model, weights: str) -> None:
-    """Put Ŵ in the place of each matrix W of a model."""
-    for name, weight in parameters(model).items():
-        if is_matrix(name, weight):
-            near = unpack(pack(weight.float().numpy(), weights), weight.shape[1])
-            weight.copy_(torch.from_numpy(near))
-    vars(model)["format"] = weights
-
-
-def round_activations(model: Decoder) -> None:
-    """Let all that a decoder's matrices are multiplied by be rounded before."""
-    for module in model.stack.blocks.modules():
-        if isinstance(module, nn.Linear):
-            module.register_forward_pre_hook(_nearest_given)
-    model.stack.norm.register_forward_hook(_nearest_made)  # for the head
-
-
-def _nearest_given(module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor]:
-    return (nearest(given[0]),)
-
-
-def _nearest_made(module: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> Tensor:
-    return nearest(made)
-
-
-def nearest(x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows inputs"]:
-    """The activations that `kernels.activations.quantise` puts in the place of x."""
-    inputs = x.shape[-1]
-    groups = F.pad(x, (0, -inputs % GROUP)).unflatten(-1, (-1, GROUP))
-    most = groups.abs().amax(-1, keepdim=True)
-    whole = (groups * (LEVELS / most)).round()
-    rounded = torch.where(most < SMALLEST, 0.0, whole * (most / LEVELS))
-    return rounded.flatten(-2)[..., :inputs]
 
 
 def packs_of(
