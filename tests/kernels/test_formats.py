@@ -40,7 +40,8 @@ def whole(packed, inputs: int) -> np.ndarray:
     for o, i in np.ndindex(*answer.shape):
         (block, lane), (quad, which) = divmod(o, LANES), divmod(i, 4)
         if packed.format == "int8":
-            answer[o, i] = packed.values[block, 4 * (quad * LANES + lane) + which]
+            q = int(packed.values[block, 4 * (quad * LANES + lane) + which])
+            answer[o, i] = q * int(packed.groups[block, i // GROUP, lane])
         else:
             line, second = divmod(quad, 2)
             byte = int(packed.values[block, 4 * (line * LANES + lane) + which])
@@ -57,16 +58,24 @@ def steps_and_lowest(packed, output: int, group: int) -> tuple[int, int]:
 
 @given(matrices())
 @settings(max_examples=150)
-def test_int8_is_within_half_a_unit(weight):
-    packed = pack(weight, "int8")
+def test_int8_is_within_half_a_step(weight):
+    packed, inputs = pack(weight, "int8"), weight.shape[1]
     c = packed.scales.astype(np.float64)[:, None]
-    q = whole(packed, weight.shape[1])
-    assert (np.abs(q) <= 127).all()
-    assert (np.abs(weight - c * q) <= c / 2 * (1 + 1e-6)).all()
-    assert (np.abs(unpack(packed, weight.shape[1]) - c * q) <= 2.0**-24 * np.abs(c * q)).all()
+    q = whole(packed, inputs)
+    outputs, each = np.arange(len(c)), np.arange(inputs) // GROUP
+    a = packed.groups[outputs[:, None] // LANES, each, outputs[:, None] % LANES].astype(np.float64)
+    assert ((a >= 1) & (a <= 32)).all()
+    assert (np.abs(q) <= 127 * a).all()
+    assert (np.abs(weight - c * q) <= c * a / 2 * (1 + 1e-6)).all()
+    assert (np.abs(unpack(packed, inputs) - c * q) <= 2.0**-24 * np.abs(c * q)).all()
     assert np.array_equal(
-        packed.scales, np.maximum(np.abs(weight).max(axis=1) / np.float32(127), 2.0**-126)
+        packed.scales, np.maximum(np.abs(weight).max(axis=1) / np.float32(4064), 2.0**-126)
     )
+    for first in range(0, inputs, GROUP):
+        part = np.abs(weight[:, first : first + GROUP].astype(np.float64)).max(axis=1)
+        assert (np.maximum(a[:, first], 1) < part / (127 * c[:, 0]) + 1 + 1e-5).all() or (
+            a[:, first] == 1
+        ).all()
 
 
 @given(matrices())

@@ -64,13 +64,14 @@ def whole_weights(packed: Packed, inputs: int) -> np.ndarray:
     blocks, width = len(packed.values), padded(inputs)
     if packed.format == "int8":
         quads = packed.values.reshape(blocks, -1, 16, 4).astype(np.int64)
+        a, m = packed.groups.transpose(0, 2, 1)[..., None], 0
     else:
         byte = packed.values.reshape(blocks, -1, 1, 16, 4).astype(np.int64)
         quads = np.concatenate([byte % 16, byte // 16], axis=2).reshape(blocks, -1, 16, 4)
     whole = quads.transpose(0, 2, 1, 3).reshape(blocks, 16, -1, GROUP)
     if packed.format == "int4":
         a, m = packed.groups.reshape(blocks, -1, 2, 16).transpose(2, 0, 3, 1)[..., None]
-        whole = a.astype(np.int64) * whole + m
+    whole = a.astype(np.int64) * whole + m
     return whole.reshape(16 * blocks, width)[: len(packed.scales), :inputs]
 
 
@@ -224,14 +225,12 @@ def test_parts_of_a_matrix_that_do_not_fit_together_are_refused(format):
     wrong = [{"scales": np.ones(49, np.float32)}, {"scales": np.ones(32, np.float32)}]
     wrong += [{"values": packed.values[:2]}, {"values": packed.values[:, :-1].copy()}]
     wrong += [{"scales": np.empty(0, np.float32)}]
-    if format == "int4":
-        wrong += [{"groups": packed.groups[:2]}, {"groups": packed.groups[:, :2].copy()}]
-        half = {"values": packed.values.repeat(2, axis=1)}  # as wide as int8
-        wrong += [{"groups": none}, half, {**half, "groups": none}]
-    else:
-        pairs = np.ones((3, 3, 32), np.int16)
-        half = {"values": packed.values[:, ::2].copy()}
-        wrong += [{"groups": pairs}, half, {**half, "groups": pairs}]
+    wrong += [{"groups": packed.groups[:2]}, {"groups": packed.groups[:, :2].copy()}]
+    other = {"int8": packed.values[:, ::2].copy(), "int4": packed.values.repeat(2, axis=1)}
+    numbers = {"int8": np.ones((3, 3, 32), np.int16), "int4": np.ones((3, 3, 16), np.int16)}
+    for groups_ in (none, numbers[format]):
+        wrong += [{"groups": groups_}, {"groups": groups_, "values": other[format]}]
+    wrong += [{"values": other[format]}]
     for parts in wrong:
         with pytest.raises(ValueError, match=r"must be"):
             multiplied(packed._replace(**parts), 9)

@@ -68,9 +68,7 @@ def fit(packed, x, xq, steps):
         if len(packed.scales) == 0 and packed.values.size > 0:
             raise ValueError("there must be a scale for each output")
         groups = packed.groups.shape
-        if bits == 8 and groups[0] > 0:
-            raise ValueError("there must be no groups in int8")
-        if bits == 4 and blocks > 0 and groups != (blocks, whole // GROUP, 2 * LANES):
+        if blocks > 0 and groups != (blocks, whole // GROUP, LANES if bits == 8 else 2 * LANES):
             raise ValueError("there must be a group for each 32 inputs and 16 outputs")
         if (
             min(len(xq), len(steps)) < rows

@@ -4,7 +4,7 @@ A matrix W [outputs, inputs] is kept as the arrays of a `Packed`, which stand fo
 
     float32     Ŵ = W
     bfloat16    Ŵ = W rounded to 8 significant bits
-    int8        Ŵ = c q           c a unit for each output, q whole, |q| ≤ 127
+    int8        Ŵ = c a q         c a unit for each output, q whole, |q| ≤ 127, and a as below
     int4        Ŵ = c (a q + m)   a, m whole for each output and group of 32 inputs, q in 0…15
 
 so that in both integer formats a row of Ŵ is a whole-numbered row times one unit, and a product
@@ -13,11 +13,10 @@ side, an output for each lane of a vector, four inputs after four:
 
     values of outputs 0…15, int8     o₀ i₀ i₁ i₂ i₃   o₁ i₀ i₁ i₂ i₃  …  o₁₅ i₀ i₁ i₂ i₃   o₀ i₄ …
     the same of int4, four bytes     o₀ i₀+16i₄ i₁+16i₅ i₂+16i₆ i₃+16i₇   o₁ …     (i₀: bits 0–3)
-    groups of int4, of 32 inputs     a of o₀ … o₁₅   m of o₀ … o₁₅
+    groups of 32 inputs              a of o₀ … o₁₅   m of o₀ … o₁₅                (int8: a alone)
 
-The schemes are the usual ones (symmetric by channel; asymmetric by group, as llama.cpp's Q4_1), but
-for int4's inner scales: whole multiples of one unit, as in double quantisation (Dettmers et al.
-2023, section 3).
+The schemes are the usual ones by group (as llama.cpp's Q8_0 and Q4_1), but for the groups' scales:
+whole multiples of one unit, as in double quantisation (Dettmers et al. 2023, section 3).
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ from unrolled.errors import BadInput
 
 FORMATS = ("float32", "bfloat16", "int8", "int4")
 GROUP = 32
-"""Inputs that share one (a, m) in int4, and activations that share one step (see `activations`);
+"""Inputs that share one a, or (a, m), and activations that share one step (see `activations`);
 the integer formats pad the inputs to a multiple of it."""
 LANES = 16
 """Outputs that stand side by side in the integer formats; their number is padded to whole ones."""
 WHOLE = ("int8", "int4")
 """The integer formats."""
-LARGEST = {"int8": 127, "int4": 1023}
-"""No whole-numbered weight, q or a q + m, is beyond this."""
+LARGEST = {"int8": 32 * 127, "int4": 1023}
+"""No whole-numbered weight, a q or a q + m, is beyond this."""
 LEVELS = 127
 """Nor a whole-numbered activation beyond this, so that sums over a group are exact in float32."""
 SMALLEST = 2.0**-100
@@ -61,8 +60,8 @@ class Packed(NamedTuple):
     wide."""
     scales: Float32[np.ndarray, " _outputs"]
     """The integer formats' unit c of each output; empty otherwise."""
-    groups: Integer[np.ndarray, "_blocks _groups 32"]
-    """int16; int4's a and m of each 16 outputs and group; [0, 0, 32] otherwise."""
+    groups: Integer[np.ndarray, "_blocks _groups _numbers"]
+    """int16: a of each 16 outputs and group, in int4 m too; [0, 0, 32] in float formats."""
 
     @property
     def format(self) -> str:
@@ -119,8 +118,9 @@ def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
 
     float32: Ŵ = W.  bfloat16: |W - Ŵ| ≤ 2⁻⁹ |W| (or 2⁻¹³⁴), half of the last of 8 bits.
 
-    int8: |W - Ŵ| ≤ c / 2 with c = max |W_o| / 127 (at least 2⁻¹²⁶, here and below): q is the
-    nearest whole number to W / c, and that is nowhere beyond 127.
+    int8: |W - Ŵ| ≤ c a / 2 with c = max |W_o| / 4064 (at least 2⁻¹²⁶, here and below), where a, of
+    1 to 32, exceeds max |W| of the group / (127 c) by less than 1: q is the whole number nearest to
+    W / (c a), and that is nowhere beyond 127.
 
     int4: |W - Ŵ| ≤ c max(a / 2, 8) with c = max |W_o| / 1015, where a exceeds R / 15 by less than
     1, R = (highest - lowest of the group) / c; so about R / 30 units. For: a is R / 15 rounded up
@@ -145,15 +145,14 @@ def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
         rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
         return Packed(aligned(rounded.astype(np.uint16)), none, no_groups)
     width, blocks = padded(inputs), -(-outputs // LANES)
-    largest = LARGEST["int8"] if format == "int8" else LARGEST["int4"] - 8
+    largest = LARGEST[format] if format == "int8" else LARGEST[format] - 8
     scales = np.maximum(
         np.abs(weight).max(axis=1, initial=0.0) / np.float32(largest), _SMALLEST_UNIT
     )
     room = LANES * (width if format == "int8" else width // 2)
     values = empty((blocks, room), np.int8 if format == "int8" else np.uint8)
-    grouped = no_groups
-    if format == "int4":
-        grouped = empty((blocks, width // GROUP, 2 * LANES), np.int16)
+    numbers = 1 if format == "int8" else 2
+    grouped = empty((blocks, width // GROUP, numbers * LANES), np.int16)
     some = max(1, _BLOCK // max(1, LANES * width))
     for first in range(0, blocks if width else 0, some):
         block, part = slice(first, first + some), slice(first * LANES, (first + some) * LANES)
@@ -162,14 +161,14 @@ def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
         # More of the last weight: zeros would stretch the range of int4's last group.
         mode: Literal["constant", "edge"] = "constant" if format == "int8" else "edge"
         units = np.pad(units, ((0, 0), (0, width - inputs)), mode=mode)
-        if format == "int8":
-            values[block] = _by_lanes(np.rint(units).astype(np.int8)).reshape(-1, room)
-        else:
-            q, both = _grouped(units.reshape(len(units), width // GROUP, GROUP))
-            quads = _by_lanes(q.reshape(len(q), width))
-            values[block] = (quads[:, ::2] | quads[:, 1::2] << 4).reshape(-1, room)
-            each = both.reshape(-1, LANES, width // GROUP, 2).transpose(0, 2, 3, 1)
-            grouped[block] = each.reshape(-1, width // GROUP, 2 * LANES)
+        by_group = units.reshape(len(units), width // GROUP, GROUP)
+        q, found = _signed(by_group) if format == "int8" else _grouped(by_group)
+        quads = _by_lanes(q.reshape(len(q), width))
+        if format == "int4":
+            quads = quads[:, ::2] | quads[:, 1::2] << 4
+        values[block] = quads.reshape(-1, room)
+        each = found.reshape(-1, LANES, width // GROUP, numbers).transpose(0, 2, 3, 1)
+        grouped[block] = each.reshape(-1, width // GROUP, numbers * LANES)
     return Packed(values, scales, grouped)
 
 
@@ -190,17 +189,29 @@ def unpack(
     if packed.format == "bfloat16":
         return (values[chosen].astype(np.uint32) << 16).view(np.float32)
     outputs = np.arange(len(packed.scales)) if which is None else which
+    count = len(outputs)
     block, lane, width = outputs // LANES, outputs % LANES, padded(inputs)
     if packed.format == "int8":
-        whole = values.reshape(len(values), width // 4, LANES, 4)[block, :, lane]
+        q = values.reshape(len(values), width // 4, LANES, 4)[block, :, lane].astype(np.int16)
+        whole = q.reshape(count, width // GROUP, GROUP) * packed.groups[block, :, lane, None]
     else:
         byte = values.reshape(len(values), width // 8, LANES, 4)[block, :, lane]
         codes = np.stack([byte & 15, byte >> 4], axis=2).astype(np.int16)
         a, m = (packed.groups[block, :, lane + first, None] for first in (0, LANES))
-        whole = codes.reshape(len(outputs), width // GROUP, GROUP) * a + m
-    whole = whole.reshape(len(outputs), width)[:, :inputs]
+        whole = codes.reshape(count, width // GROUP, GROUP) * a + m
+    whole = whole.reshape(count, width)[:, :inputs]
     unpacked: np.ndarray = whole.astype(np.float32) * packed.scales[outputs, None]
     return unpacked
+
+
+def _signed(
+    units: Float[np.ndarray, "rows groups 32"],
+) -> tuple[Integer[np.ndarray, "rows groups 32"], Integer[np.ndarray, "rows groups"]]:
+    """Int8's q (int8) and a (int16) of each group of weights, given in units of their rows."""
+    largest = LARGEST["int8"] // 127
+    a = np.clip(np.ceil(np.abs(units).max(axis=-1) / 127), 1, largest)
+    q = np.clip(np.rint(units / a[..., None]), -127, 127)
+    return q.astype(np.int8), a.astype(np.int16)
 
 
 def _grouped(

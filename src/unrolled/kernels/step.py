@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 
 from unrolled.kernels.arithmetic import dot, exponential, highest
 from unrolled.kernels.compiling import compiled, kept, sources
-from unrolled.kernels.formats import LANES, Packed
+from unrolled.kernels.formats import Packed
 from unrolled.kernels.heads import TOGETHER, attend
 from unrolled.kernels.products import multiply, quantise
 from unrolled.kernels.team import meet, share
@@ -161,7 +161,7 @@ def _matrix(model, number):
     place, like = model.places[number], model.like
     values = carray(_pointer(place[0], like.values), (place[1], place[2]))
     scales = carray(_pointer(place[3], like.scales), (place[4],))
-    groups = carray(_pointer(place[5], like.groups), (place[6], place[7], 2 * LANES))
+    groups = carray(_pointer(place[5], like.groups), (place[6], place[7], like.groups.shape[2]))
     return Packed(values, scales, groups)
 
 

@@ -1,7 +1,7 @@
 """How is Y = X Ŵᵀ made where Ŵ is of whole numbers? A lane an output, nothing added up over lanes.
 
 Activations are whole numbers too, of 8 bits, a step for each row and group g of 32 inputs
-(`activations.quantise`; q is int8's, or int4's a q + m):
+(`activations.quantise`; q is int8's a q, or int4's a q + m):
 
     y_o = c_o Σ_g step_g Σ_(i in g) q_oi xq_i
 
@@ -166,7 +166,9 @@ def _totals(v: Vectors, format: str, arrays: _Arrays, number: Any, half: int, ro
         return [v.same(v.load(row, kind, place), v.lanes) for row in x_rows]
 
     def int8(k):
-        return multiplied(k, behind(INT32, k))
+        place = b.add(b.udiv(k, INT64(GROUP // LANES)), INT64(half))
+        a = b.sitofp(v.load(group_row, INT16, place, v.lanes), float_type)
+        return [b.fmul(a, some) for some in multiplied(k, behind(INT32, k))]
 
     def int4(k):
         made = multiplied(k, [v.constant(INT32, 0, v.lanes)] * len(rows))

@@ -104,7 +104,11 @@ def laid_out(config: ModelConfig, packs: Packs) -> Any:
                 *(groups.ctypes.data, *groups.shape[:2]),
             ]
         )
-        like = Packed(*(np.empty((0,) * part.ndim, part.dtype) for part in pack))
+        like = Packed(
+            np.empty((0, 0), values.dtype),
+            np.empty(0, scales.dtype),
+            np.empty((0, 0, groups.shape[2]), groups.dtype),
+        )
     layers, hidden = config.num_layers, config.hidden_size
     norms = np.zeros((2 * layers + 1, 2, hidden), np.float32)
     names = [f"stack.blocks.{i}.{n}_norm" for i in range(layers) for n in ("attention", "mlp")]
