@@ -21,7 +21,7 @@ weights (Goto and van de Geijn 2008, section 4, of one row up):
 
 VNNI's instruction takes the weights' bytes without a sign: int4's as they are, int8's as q + 128,
 and the sum then begins at -128 Σ x. Without VNNI even and odd bytes are multiplied as pairs of 16
-bits. int4's group is Σ (a q + m) x = a Σ q x + m Σ x, and Σ x is there already.
+bits. A group is a Σ q x, in int4 Σ (a q + m) x = a Σ q x + m Σ x, and Σ x is there already.
 
 What binds: few rows, memory: at 18 GB/s a core of 3.7 GHz 64 bytes take 13 cycles to come. With
 VNNI a line of int8 takes one multiplication a cycle for each row; one of int4 is two lines, three
@@ -44,7 +44,7 @@ from unrolled.kernels.formats import GROUP, LANES, WHOLE
 from unrolled.kernels.vectors import FLOAT, INT8, INT16, INT32, INT64, QUAD, Rows, Vectors
 
 MOST = 8
-"""Rows that pass at once."""
+"""Rows that pass at once with AVX-512; four with the 16 registers of others."""
 _AHEAD = 2048
 """Bytes of weights that are asked for before their turn."""
 
