@@ -18,13 +18,14 @@ lengths.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, no_type_check
+from typing import Any, no_type_check
 
 import numpy as np
 from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
 from unrolled.kernels.arithmetic import dot, exponential, highest
+from unrolled.kernels.arrays import CHUNK, lend, lent
 from unrolled.kernels.compiling import compiled, kept, sources
 from unrolled.kernels.formats import Packed
 from unrolled.kernels.heads import TOGETHER, attend
@@ -35,75 +36,6 @@ QKV, OUT, UP, DOWN = range(4)
 """The matrices of a layer, in the order in which `Model.places` has them; the head stands last."""
 LINE = 16
 """Outputs that one thread makes at least: their float32 fill a line of the processor's cache."""
-CHUNK = 1024
-"""Tokens whose exponentials are summed together: in an order that no number of threads changes."""
-
-
-class Model(NamedTuple):
-    """A decoder as the step reads it. Matrices stay where they are: only their addresses are here,
-    so that one compiled function serves any number of layers.
-    """
-
-    like: Packed
-    """Empty, but of the types of all the matrices."""
-    places: np.ndarray
-    """int64 [4 · layers + 1, 8]: of the values of each matrix the address and both sizes, of its
-    scales the address and the size, of its groups the address and the first two sizes."""
-    norms: np.ndarray
-    """float32 [2 · layers + 1, 2, hidden]: weight and bias of each norm, in the order of use."""
-    biases: np.ndarray
-    """float32 [layers, all outputs of a layer's four matrices], or [layers, 0] without biases."""
-    cos: np.ndarray
-    """float32 [positions, head size / 2], or [0, …] where positions are in the embeddings."""
-    sin: np.ndarray
-    ones: np.ndarray
-    """float32 [the longest of hidden size, positions and CHUNK]: a sum is a product with ones."""
-    heads: int
-    kv_heads: int
-    head_size: int
-    eps: np.float32
-    centred: bool
-    """LayerNorm, not RMSNorm."""
-    gated: bool
-    """SwiGLU, not GELU."""
-
-
-class Rows(NamedTuple):
-    """Where each row of a step stands."""
-
-    keys: np.ndarray
-    """float32 [layers, slots, kv heads · head size]; `values` likewise."""
-    values: np.ndarray
-    table: np.ndarray
-    """int32 [sequences, positions]: the slots of each sequence's tokens."""
-    owner: np.ndarray
-    """int32 [rows]: which sequence of the table a row belongs to."""
-    lengths: np.ndarray
-    """int32 [rows]: how much of its sequence a row sees, itself included."""
-    wanted: np.ndarray
-    """int32: the rows whose log-probabilities are asked for."""
-
-
-class Work(NamedTuple):
-    """Room for what a step makes on its way."""
-
-    x: np.ndarray
-    """float32 [rows, hidden]: the embeddings come in here."""
-    h: np.ndarray
-    qkv: np.ndarray
-    inner: np.ndarray
-    """float32 [rows, outputs of W_up]."""
-    active: np.ndarray
-    """float32 [rows, inputs of W_down]."""
-    narrow: np.ndarray
-    """int16: h as the integer formats take it, and the steps of its groups (see `activations`)."""
-    steps: np.ndarray
-    narrow_active: np.ndarray
-    steps_active: np.ndarray
-    scores: np.ndarray
-    """float32 [threads, TOGETHER, the longer of positions and CHUNK, and eight more]."""
-    sums: np.ndarray
-    """float32 [wanted, chunks of the vocabulary, 2]: highest logit, and sum of e^(logit - it)."""
 
 
 @intrinsic
@@ -114,44 +46,6 @@ def _pointer(typing: Any, address: Any, like: Any) -> Any:
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
     return types.CPointer(like.dtype)(types.int64, like), generate
-
-
-@intrinsic
-def _lent(typing: Any, array: Any) -> Any:
-    """The same array, whose references nobody counts: the caller keeps it while the step lasts.
-
-    Each slice would count one up and one down, in memory that all threads share.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        answer = context.make_array(array)(context, builder, value=arguments[0])
-        for part in ("meminfo", "parent"):
-            setattr(answer, part, getattr(answer, part).type(None))
-        return answer._getvalue()
-
-    return array(array), generate
-
-
-@compiled
-@no_type_check
-def _all_lent(model, rows, work):
-    """The same for all of a step's arrays."""
-    like = Packed(_lent(model.like.values), _lent(model.like.scales), _lent(model.like.groups))
-    model = Model(
-        like, _lent(model.places), _lent(model.norms), _lent(model.biases), _lent(model.cos),
-        _lent(model.sin), _lent(model.ones), model.heads, model.kv_heads, model.head_size,
-        model.eps, model.centred, model.gated,
-    )  # fmt: skip
-    rows = Rows(
-        _lent(rows.keys), _lent(rows.values), _lent(rows.table), _lent(rows.owner),
-        _lent(rows.lengths), _lent(rows.wanted),
-    )  # fmt: skip
-    work = Work(
-        _lent(work.x), _lent(work.h), _lent(work.qkv), _lent(work.inner), _lent(work.active),
-        _lent(work.narrow), _lent(work.steps), _lent(work.narrow_active),
-        _lent(work.steps_active), _lent(work.scores), _lent(work.sums),
-    )  # fmt: skip
-    return model, rows, work
 
 
 @compiled
@@ -394,8 +288,8 @@ def _made(fingerprint: str) -> Any:
     @no_type_check
     def step(model, rows, work, log_probs, barrier, thread, threads):
         fingerprint  # noqa: B018
-        model, rows, work = _all_lent(model, rows, work)
-        log_probs, barrier = _lent(log_probs), _lent(barrier)
+        model, rows, work = lent(model, rows, work)
+        log_probs, barrier = lend(log_probs), lend(barrier)
         due, last = 0, (model.places.shape[0] - 1) // 4
         for layer in range(last):
             due = _layer(model, rows, work, layer, barrier, due, thread, threads)

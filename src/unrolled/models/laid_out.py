@@ -87,8 +87,8 @@ def array_of(packs: Packs, name: str, *shape: int) -> Float32[np.ndarray, ...]:
 
 
 def laid_out(config: ModelConfig, packs: Packs) -> Any:
-    """The model as the step reads it (`kernels.step.Model`)."""
-    from unrolled.kernels.step import CHUNK, Model
+    """The model as the step reads it (`kernels.arrays.Model`)."""
+    from unrolled.kernels.arrays import CHUNK, Model
 
     places = []
     for name in matrices(config):

@@ -208,8 +208,9 @@ class PackedDecoder:
         wanted: Int32[np.ndarray, " wanted"],
     ) -> Float[Tensor, "wanted vocab"]:
         """Put the tokens' keys and values into their slots; what follows the wanted rows."""
+        from unrolled.kernels.arrays import Rows
         from unrolled.kernels.compiling import telling
-        from unrolled.kernels.step import Rows, step
+        from unrolled.kernels.step import step
 
         rows = Rows(slots.keys, slots.values, slots.table, owner, lengths, wanted)
         threads = self.threads if len(tokens) * self.weights > WORTH_A_THREAD else 1
@@ -241,7 +242,7 @@ class PackedDecoder:
 
     def _room(self, rows: int, wanted: int) -> Any:
         """Room for a step of this size, within what was made for the largest one so far."""
-        from unrolled.kernels.step import Work
+        from unrolled.kernels.arrays import Work
 
         if rows > self._most[0] or wanted > self._most[1]:
             self._most = max(rows, self._most[0]), max(wanted, self._most[1])
@@ -254,10 +255,10 @@ class PackedDecoder:
         return self._work[rows, wanted]
 
     def _made(self, rows: int, wanted: int) -> list[np.ndarray]:
-        """The arrays of `kernels.step.Work`."""
+        """The arrays of `kernels.arrays.Work`."""
         from unrolled.kernels.arithmetic import SUMS
+        from unrolled.kernels.arrays import CHUNK
         from unrolled.kernels.heads import TOGETHER
-        from unrolled.kernels.step import CHUNK
 
         shapes = matrices(self.config)
         wide, _, up, _ = (shapes[f"stack.blocks.0.{name}.weight"][0] for name in LAYER)
