@@ -24,7 +24,6 @@ from torch import Tensor
 from unrolled.errors import BadInput
 from unrolled.kernels.formats import FORMATS, Packed, pack, unpack
 from unrolled.models import Decoder, ModelConfig, build, load, packs
-from unrolled.models.batch import IGNORED, Batch
 from unrolled.models.laid_out import EMBEDDING, matrices, multiplied
 from unrolled.models.packed import PackedDecoder
 from unrolled.models.packs import load_packed, packs_of
@@ -319,24 +318,6 @@ def test_a_model_that_the_step_does_not_take_is_pytorchs(
     assert 0.0 < largest <= units / 2 * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("weights", FORMATS)
-def test_both_ways_give_the_same_answers(
-    weights: str, run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("numba")
-    monkeypatch.setattr(packs, "WORTH_COMPILING", 0)
-    by_step = load_packed(run, weights)
-    assert isinstance(by_step, PackedDecoder)
-    assert by_step.format == weights
-    prompt = [3, 1, 4, 1, 5, 9, 2, 6]
-    found = logits(by_step, prompt)
-    monkeypatch.setitem(sys.modules, "numba", None)
-    lines: list[str] = []
-    by_torch = load_packed(run, weights, lines.append)
-    assert (lines == []) == (weights == "float32")
-    torch.testing.assert_close(found, logits(by_torch, prompt), atol=1e-3, rtol=0)
-
-
 def test_a_digest_that_nobody_waits_for_any_more_ends_early(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,33 +343,6 @@ def test_in_float32_only_a_large_model_is_worth_compiling(
     monkeypatch.setattr(packs, "WORTH_COMPILING", size)
     assert isinstance(load_packed(run, "float32", lines.append), PackedDecoder)
     assert lines == []
-
-
-@pytest.mark.parametrize("weights", ["float32", "int8"])
-def test_the_loss_of_a_batch_is_that_of_the_model_with_the_near_matrices(
-    weights: str, run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("numba")
-    monkeypatch.setattr(packs, "WORTH_COMPILING", 0)
-    monkeypatch.setattr("unrolled.models.packed.BLOCK", 5)
-    draw = torch.Generator().manual_seed(0)
-    tokens = torch.randint(0, 40, (3, 16), generator=draw)
-    targets = torch.randint(0, 40, (3, 16), generator=draw)
-    targets[0, :2] = targets[1, 9:] = targets[2, 7] = IGNORED
-    documents = torch.ones(3, 16, dtype=torch.long)
-    documents[0, 6:], documents[0, 11:] = 2, 3
-    positions = torch.arange(16).repeat(3, 1)
-    positions[0, 6:] -= 6
-    positions[0, 11:] -= 5
-    batch = Batch(tokens, targets, documents=documents, positions=positions)
-    batches = [batch, Batch(tokens, targets)]
-    packed = load_packed(run, weights)
-    found = [float(packed.loss(batch)) for batch in batches]
-    monkeypatch.setitem(sys.modules, "numba", None)
-    model = load_packed(run, weights)
-    with torch.no_grad():
-        expected = [float(model.loss(batch)) for batch in batches]
-    assert found == pytest.approx(expected, rel=2e-4)
 
 
 @pytest.mark.parametrize(

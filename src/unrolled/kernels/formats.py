@@ -76,14 +76,14 @@ class Packed(NamedTuple):
         return self.values.nbytes + self.scales.nbytes + self.groups.nbytes
 
 
-def padded(inputs: int) -> int:
-    """Inputs rounded up to whole groups."""
-    return -(-inputs // GROUP) * GROUP
-
-
 def groups(inputs: int) -> int:
     """How many groups a row has: as many steps have its activations."""
     return -(-inputs // GROUP)
+
+
+def padded(inputs: int) -> int:
+    """Inputs rounded up to whole groups."""
+    return groups(inputs) * GROUP
 
 
 def quantised(inputs: int) -> int:

@@ -24,9 +24,9 @@ and the sum then begins at -128 Σ x. Without VNNI even and odd bytes are multip
 bits. A group is a Σ q x, in int4 Σ (a q + m) x = a Σ q x + m Σ x, and Σ x is there already.
 
 What binds: few rows, memory: at 18 GB/s a core of 3.7 GHz 64 bytes take 13 cycles to come. With
-VNNI a line of int8 takes one multiplication a cycle for each row; one of int4 is two lines, three
-instructions to open them, and for each 16 lanes, row and group three multiplications more. So int4
-is bound by these from 5 rows on, int8 from 12, and 64 rows take four times their reading.
+VNNI a line of int8 takes one multiplication a cycle for each row, and a group two more; 64 bytes of
+int4 are two lines, three instructions to open them, and a group three more. So int4 is bound by
+these from 5 rows on, int8 from 10, and 64 rows take some six times their reading.
 """
 
 from __future__ import annotations

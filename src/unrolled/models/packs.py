@@ -27,13 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from unrolled.errors import BadInput, WorkFailed
-from unrolled.kernels.formats import (
-    FORMATS,
-    LANES,
-    WHOLE,
-    Packed,
-    aligned,
-)
+from unrolled.kernels.formats import FORMATS, LANES, WHOLE, Packed, aligned
 from unrolled.models.build import Model
 from unrolled.models.decoder import Decoder
 from unrolled.models.laid_out import multiplied
@@ -100,8 +94,8 @@ def load_packed(run: Path, weights: str, tell: Tell = silent) -> Loaded:
     if weights != "float32":
         tell(f"{weights} by PyTorch, not by the compiled step: {reason}")
         round_weights(model, weights)
-    if weights in WHOLE and isinstance(model, Decoder):
-        round_activations(model)
+        if weights in WHOLE and isinstance(model, Decoder):
+            round_activations(model)
     return model
 
 
