@@ -87,3 +87,10 @@ def test_a_reader_that_has_gone_is_no_error(words: list[str]) -> None:
     ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_what_a_start_makes_is_never_searched_for_garbage() -> None:
+    words = "import gc; from unrolled.cli import command_of; before = gc.get_stats()[2]; "
+    words += "command_of('generate'); assert gc.isenabled(); assert gc.get_stats()[2] == before; "
+    words += "assert gc.get_freeze_count() > 100_000"
+    subprocess.run([sys.executable, "-c", words], check=True)

@@ -8,13 +8,14 @@ imported only when that command is called, so `unrolled check` starts without to
 from __future__ import annotations
 
 import difflib
+import gc
 import importlib
 import io
 import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from unrolled import __version__
 from unrolled.cli.output import writes_unicode
@@ -103,10 +104,26 @@ def dispatch(name: str, arguments: list[str]) -> int:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "`unrolled --help` lists the commands"
         raise BadInput(f"unknown command {name!r}; {hint}")
-    module, _, attribute = COMMANDS[name].target.partition(":")
-    command = getattr(importlib.import_module(module), attribute)
-    code: int = command.main(arguments)
+    code: int = command_of(name).main(arguments)
     return code
+
+
+def command_of(name: str) -> Any:
+    """The command's class, from its file.
+
+    Hundreds of thousands of objects are made for good when a file is first imported, PyTorch's and
+    others'. Going through them again and again for garbage would take a sixth of a start, and once
+    more at the end half a second.
+    """
+    module, _, attribute = COMMANDS[name].target.partition(":")
+    if module not in sys.modules and gc.isenabled():
+        gc.disable()
+        try:
+            importlib.import_module(module)
+        finally:
+            gc.freeze()
+            gc.enable()
+    return getattr(importlib.import_module(module), attribute)
 
 
 def complain(name: str, error: object, code: int) -> int:
