@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import tokenizers as hf
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import PreTokenizer
 
 from unrolled.data.tokenizers import BPE_FILE, Tokenizer, byte_alphabet, utf8
 from unrolled.errors import BadInput
@@ -151,13 +153,13 @@ def pieces(inner: hf.Tokenizer, vocab_size: int) -> list[bytes]:
             f"the tokenizer has the id {max(names.values())}, the model a vocabulary of "
             f"{vocab_size}: they don't belong together"
         )
-    content = json.loads(inner.to_str())
-    read = byte_level if _has(content, "ByteLevel") else None
-    if read is None and content["model"].get("byte_fallback"):
+    model = inner.model
+    read = byte_level if _has(inner.pre_tokenizer, "ByteLevel") else None
+    if read is None and getattr(model, "byte_fallback", False):
         read = sentencepiece
-    if read is None or content["model"]["type"] != "BPE":
+    if read is None or not isinstance(model, BPE):
         raise BadInput(
-            f"a tokenizer of type {content['model']['type']} can't be represented: only BPE on "
+            f"a tokenizer of type {type(model).__name__} can't be represented: only BPE on "
             "bytes, or with SentencePiece's byte tokens"
         )
     added = inner.get_added_tokens_decoder()
@@ -170,9 +172,12 @@ def pieces(inner: hf.Tokenizer, vocab_size: int) -> list[bytes]:
     return found
 
 
-def _has(content: dict[str, Any], kind: str) -> bool:
-    """Whether the pre-tokenizer is, or has among its steps, one of this type."""
-    step = content.get("pre_tokenizer") or {}
+def _has(cutting: PreTokenizer | None, kind: str) -> bool:
+    """Whether the pre-tokenizer is, or has among its steps, one of this type.
+
+    Asked by its pickled form, its part of tokenizer.json: most of the whole file are merges.
+    """
+    step = json.loads(cutting.__getstate__()) if cutting is not None else {}
     return any(s["type"] == kind for s in [step, *step.get("pretokenizers", [])] if s)
 
 
@@ -182,7 +187,7 @@ ALPHABET = byte_alphabet()
 def byte_level(name: str) -> bytes:
     """A token written in byte-level BPE's alphabet."""
     try:
-        return bytes([ALPHABET[c] for c in name])
+        return bytes(map(ALPHABET.__getitem__, name))
     except KeyError as error:
         raise BadInput(f"not a byte-level tokenizer: the token {name!r} holds {error}") from None
 
