@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -53,7 +54,7 @@ LINE = 64
 """Bytes of a line of the cache."""
 ABANDONED = 3600.0
 """Seconds after which a file that is half written has lost its writer."""
-PIECE = 1 << 24
+PIECE = 1 << 26
 """Bytes of a file that are hashed at once: a thread waits after each until it may run again."""
 WORTH_COMPILING = 1 << 24
 """Weights from which on a model in float32 goes through the compiled step, too, where that can be:
@@ -137,18 +138,23 @@ def packs_of(
     if weights == "float32":
         return made(run, weights)
     file = run / FOLDER / f"{weights}.safetensors"
+    told: dict[str, Any] = {}
+    try:
+        told, packs = read_packs(file)
+        line = f"{file} was made of other weights, or by another version: packing the weights again"
+    except FileNotFoundError:
+        line = f"packing the weights of {run} in {weights}, for this time and the next ones"
+    except Unusable as error:
+        line = f"{file} {error}: packing the weights again"
     made_of = {
         "version": VERSION,
         "weights": weights,
         "model": asdict(model_config(read_config(run), run / CONFIG)[1]),
         "of": content() if content else digest_of_file(run / WEIGHTS),
     }
-    try:
-        return read_packs(file, made_of)
-    except FileNotFoundError:
-        tell(f"packing the weights of {run} in {weights}, for this time and the next ones")
-    except Unusable as error:
-        tell(f"{file} {error}: packing the weights again")
+    if told == made_of:
+        return packs
+    tell(line)
     packs = made(run, weights)
     try:
         with writing(file.parent):
@@ -209,11 +215,11 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, 
             file.write(np.ascontiguousarray(arrays[name]).data)
 
 
-def read_packs(file: Path, made_of: dict[str, Any]) -> Arrays:
-    """The packed weights of a file, mapped into memory.
+def read_packs(file: Path) -> tuple[dict[str, Any], Arrays]:
+    """What the packed weights of a file were made of, and they themselves, mapped into memory.
 
-    Raises `FileNotFoundError` where there is none, and `Unusable` for one that was not made of
-    this or is not as it was written.
+    Raises `FileNotFoundError` where there is none, and `Unusable` for one that is not as it was
+    written.
     """
     try:
         with safe_open(file, "pt") as opened:
@@ -224,8 +230,6 @@ def read_packs(file: Path, made_of: dict[str, Any]) -> Arrays:
         raise
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError):
         raise Unusable("is damaged") from None
-    if told != made_of:
-        raise Unusable("was made of other weights, or by another version")
     if digest(arrays) != content:
         raise Unusable("is damaged")
     packs: Arrays = {}
@@ -237,7 +241,7 @@ def read_packs(file: Path, made_of: dict[str, Any]) -> Arrays:
             packs[whole] = Packed(array, scales, groups)
         elif part not in Packed._fields:
             packs[name] = array
-    return packs
+    return told, packs
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:
@@ -255,10 +259,14 @@ def digest_of_file(path: Path, stop: Event | None = None) -> str:
     Raises `BadInput` for a file that can't be read.
     """
     try:
-        sha, room = hashlib.sha256(), memoryview(bytearray(PIECE))
-        with path.open("rb", buffering=0) as file:
-            while (count := file.readinto(room)) and not (stop and stop.is_set()):
-                sha.update(room[:count])
+        sha = hashlib.sha256()
+        with path.open("rb") as file:
+            empty = not path.stat().st_size  # and can't be mapped
+            whole = memoryview(b"" if empty else mmap(file.fileno(), 0, access=ACCESS_READ))
+        for first in range(0, len(whole), PIECE):
+            if stop and stop.is_set():
+                break
+            sha.update(whole[first : first + PIECE])
         return sha.hexdigest()
     except FileNotFoundError:
         raise BadInput(
