@@ -94,3 +94,11 @@ def test_what_a_start_makes_is_never_searched_for_garbage() -> None:
     words += "command_of('generate'); assert gc.isenabled(); assert gc.get_stats()[2] == before; "
     words += "assert gc.get_freeze_count() > 100_000"
     subprocess.run([sys.executable, "-c", words], check=True)
+
+
+def test_what_answers_does_not_wait_for_what_only_others_need() -> None:
+    words = "import sys, unrolled.cli.answer; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", words], check=True, capture_output=True, text=True)
+    assert {"torch", "tokenizers"} <= {*done.stdout.split()}
+    unneeded = {"flint", "matplotlib", "numba", "sacrebleu", "scipy", "sympy", "tensorboard"}
+    assert unneeded & {*done.stdout.split()} == set()

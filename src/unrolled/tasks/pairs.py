@@ -11,8 +11,6 @@ from functools import cached_property
 from itertools import chain, count, islice
 from typing import Any, Literal
 
-import sacrebleu
-
 from unrolled.data import BatchStream, Tokenizer, pair_batches
 from unrolled.decoding import EncoderDecoderScorer, Scorer, sample
 from unrolled.decoding.decoded import named
@@ -125,6 +123,8 @@ class PairJob(Job):
 
     def scores_of(self, predictions: Sequence[str]) -> Scores:
         """The scores of such predictions."""
+        import sacrebleu  # only what scores waits for it
+
         references = [target for _, target in self.data.held_out]
         matches = sum(a == r for a, r in zip(predictions, references, strict=True))
         bleu = sacrebleu.corpus_bleu(predictions, [references], tokenize=self.bleu_words)

@@ -15,14 +15,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 
 from unrolled.errors import BadInput, WorkFailed
 from unrolled.models.batch import Batch
 from unrolled.models.build import Model
-from unrolled.recurrences.probe import UpdateWatch
 from unrolled.training.checkpoint import Checkpoints, read_state, restore, take
 from unrolled.training.config import TrainingConfig
 from unrolled.training.log import Clock, RunLog, in_words
@@ -38,6 +37,9 @@ from unrolled.training.parallel import (
     summed,
 )
 from unrolled.training.precision import autocast, compiled, faster_precision, pick_device
+
+if TYPE_CHECKING:
+    from unrolled.recurrences.probe import UpdateWatch
 
 
 class Diverged(WorkFailed):
@@ -222,8 +224,11 @@ class Trainer:
 
     def _watch(self) -> UpdateWatch | None:
         """What the step will change, where that is to be written down."""
-        due = self.config.probe and (self.step + 1) % self.config.probe_every == 0
-        return UpdateWatch(self.model) if due else None
+        if not self.config.probe or (self.step + 1) % self.config.probe_every:
+            return None
+        from unrolled.recurrences.probe import UpdateWatch  # its room imports flint
+
+        return UpdateWatch(self.model)
 
     def _progress(self) -> float:
         """Which share of the run is over: by steps or by the clock, whichever is further."""
