@@ -30,7 +30,9 @@ def make_run(folder: Path, architecture: Any = "decoder", **options: Any) -> Any
 @pytest.mark.parametrize("architecture", ["decoder", "encoder", "encoder-decoder", "lstm"])
 def test_a_saved_model_comes_back_bit_for_bit(tmp_path: Path, architecture: str, tie: bool) -> None:
     model = make_run(tmp_path, architecture, tie_embeddings=tie)
+    state = torch.get_rng_state()
     again = load(tmp_path)
+    assert state.equal(torch.get_rng_state()), "weights were drawn, to be thrown away"
     assert not again.training
     for (name, a), (other, b) in zip(
         model.named_parameters(), again.named_parameters(), strict=True
