@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from mmap import ALLOCATIONGRANULARITY
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -320,10 +321,12 @@ def test_a_model_that_the_step_does_not_take_is_pytorchs(
 def test_a_digest_that_nobody_waits_for_any_more_ends_early(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packs, "PIECE", 4)
+    monkeypatch.setattr(packs, "PIECE", ALLOCATIONGRANULARITY)
     file, stop = tmp_path / "weights", Event()
-    file.write_bytes(b"a few bytes")
-    assert packs.digest_of_file(file, stop) == hashlib.sha256(b"a few bytes").hexdigest()
+    for size in (0, 1, ALLOCATIONGRANULARITY, 2 * ALLOCATIONGRANULARITY + 1):
+        content = bytes(i % 251 for i in range(size))
+        file.write_bytes(content)
+        assert packs.digest_of_file(file, stop) == hashlib.sha256(content).hexdigest()
     stop.set()
     assert packs.digest_of_file(file, stop) == hashlib.sha256(b"").hexdigest()
 

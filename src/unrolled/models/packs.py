@@ -55,7 +55,9 @@ LINE = 64
 ABANDONED = 3600.0
 """Seconds after which a file that is half written has lost its writer."""
 PIECE = 1 << 26
-"""Bytes of a file that are hashed at once: a thread waits after each until it may run again."""
+"""Bytes of a file that are mapped and hashed at once: after each a thread waits for Python's lock,
+and gives the memory back.
+"""
 WORTH_COMPILING = 1 << 24
 """Weights from which on a model in float32 goes through the compiled step, too, where that can be:
 then a step of few rows is up to three times as fast as PyTorch's (a prompt is not); smaller models
@@ -259,19 +261,19 @@ def digest_of_file(path: Path, stop: Event | None = None) -> str:
     Raises `BadInput` for a file that can't be read.
     """
     try:
-        sha = hashlib.sha256()
+        sha, size = hashlib.sha256(), path.stat().st_size
         with path.open("rb") as file:
-            empty = not path.stat().st_size  # and can't be mapped
-            whole = memoryview(b"" if empty else mmap(file.fileno(), 0, access=ACCESS_READ))
-        for first in range(0, len(whole), PIECE):
-            if stop and stop.is_set():
-                break
-            sha.update(whole[first : first + PIECE])
+            for first in range(0, size, PIECE):
+                if stop and stop.is_set():
+                    break
+                length = min(PIECE, size - first)
+                with mmap(file.fileno(), length, access=ACCESS_READ, offset=first) as piece:
+                    sha.update(piece)
         return sha.hexdigest()
     except FileNotFoundError:
         raise BadInput(
             f"{path} does not exist: the run was stopped before its end, "
             f"`unrolled resume {path.parent}` goes on with it"
         ) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: it has become shorter meanwhile
         raise BadInput(f"{path} can't be read: {error}") from None
