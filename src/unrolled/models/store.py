@@ -149,7 +149,7 @@ class Undrawn(TorchFunctionMode):
         """Leave out the calls of torch.nn.init that draw."""
         kwargs = kwargs or {}
         if func in (nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_):
-            return kwargs["tensor"]
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
         return func(*args, **kwargs)
 
 
