@@ -1,5 +1,14 @@
-"""Packed weights and quantised products: the arithmetic under a decoding step."""
+"""Compiled arithmetic: packed weights under a decoding step, attention under one of training."""
 
 from unrolled.kernels.formats import FORMATS, Packed, pack, unpack
 
-__all__ = ["FORMATS", "Packed", "pack", "unpack"]
+__all__ = ["FORMATS", "Packed", "no_numba", "pack", "unpack"]
+
+
+def no_numba() -> str | None:
+    """Why nothing can be compiled here; None: it can."""
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:  # also where its version and NumPy's don't fit
+        return f"numba can't be used ({error}): pip install 'unrolled[fast]'"
+    return None

@@ -7,9 +7,10 @@ makes eight at a time.
 
 from __future__ import annotations
 
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -63,9 +64,11 @@ def highest(typing, a, count):
         v = Vectors(context, builder)
         row, count = Rows(context, builder, a, arguments[0]).row(INT64(0)), arguments[1]
 
-        def larger(k, best, size):
-            some = v.load(row, FLOAT, k, size)
+        def larger_of(best, some):
             return builder.select(builder.fcmp_ordered(">", some, best), some, best)
+
+        def larger(k, best, size):
+            return larger_of(best, v.load(row, FLOAT, k, size))
 
         def several(k, most):
             return [
@@ -87,6 +90,31 @@ def highest(typing, a, count):
         return builder.extract_element(best, INT32(0))
 
     return types.float32(a, types.int64), generate
+
+
+@intrinsic
+@no_type_check
+def inner(typing, a, b, count):
+    """`dot` for few numbers: one vector of sums."""
+
+    def generate(context, builder, signature, arguments):
+        v = Vectors(context, builder)
+        one, two = (
+            Rows(context, builder, signature.args[i], arguments[i]).row(INT64(0)) for i in (0, 1)
+        )
+        count = arguments[2]
+        even = builder.and_(count, INT64(-v.lanes))
+
+        def add(size):
+            return lambda k, sums: [
+                v.plus_product(v.load(one, FLOAT, k, size), v.load(two, FLOAT, k, size), sums[0])
+            ]
+
+        sums = v.loop(INT64(0), even, v.lanes, [v.constant(FLOAT, 0, v.lanes)], add(v.lanes))
+        rest = v.loop(even, count, 1, [v.halved(sums, builder.fadd)], add(1))
+        return builder.extract_element(rest[0], INT32(0))
+
+    return types.float32(a, b, types.int64), generate
 
 
 @intrinsic
@@ -114,6 +142,50 @@ _P = tuple(
 )  # fmt: skip
 _P0, _P1, _P2, _P3, _P4, _P5 = _P
 _ONE = np.float32(1.0)
+
+
+def exponentials(v: Vectors, x: Any) -> Any:
+    """Code for the same as `exponential`, of a vector."""
+    b, count = v.builder, x.type.count
+
+    def all_of(number: Any) -> Any:
+        return v.constant(FLOAT, float(number), count)
+
+    x = b.select(b.fcmp_ordered("<", x, all_of(_LOWEST)), all_of(_LOWEST), x)
+    x = b.select(b.fcmp_ordered(">", x, all_of(_HIGHEST)), all_of(_HIGHEST), x)
+    shifted = v.plus_product(x, all_of(_LOG2E), all_of(_MAGIC))
+    n = b.fsub(shifted, all_of(_MAGIC))
+    r = v.plus_product(n, all_of(-_LN2_HIGH), x)
+    r = v.plus_product(n, all_of(-_LN2_LOW), r)
+    p = all_of(_P0)
+    for coefficient in _P[1:]:
+        p = v.plus_product(p, r, all_of(coefficient))
+    p = b.fadd(v.plus_product(p, b.fmul(r, r), r), all_of(_ONE))
+    bits = b.add(b.bitcast(shifted, ir.VectorType(INT32, count)), v.constant(INT32, 127, count))
+    power = b.shl(bits, v.constant(INT32, 23, count))
+    return b.fmul(p, b.bitcast(power, x.type))
+
+
+@intrinsic
+@no_type_check
+def powers(typing, a, most):
+    """A = e^(a - most), of a float32 array whose length is a multiple of 16; their sum."""
+
+    def generate(context, builder, signature, arguments):
+        v = Vectors(context, builder)
+        row = Rows(context, builder, a, arguments[0])
+        start, most = row.row(INT64(0)), v.same(arguments[1], v.lanes)
+
+        def some(k, sums):
+            made = exponentials(v, builder.fsub(v.load(start, FLOAT, k, v.lanes), most))
+            v.store(made, start, FLOAT, k)
+            return [builder.fadd(sums[0], made)]
+
+        none = [v.constant(FLOAT, 0, v.lanes)]
+        sums = v.loop(INT64(0), row.width, v.lanes, none, some)
+        return builder.extract_element(v.halved(sums, builder.fadd), INT32(0))
+
+    return types.float32(a, types.float32), generate
 
 
 @compiled

@@ -116,6 +116,21 @@ class Vectors:
         b.position_at_end(after)
         return now
 
+    def through(self, count: Value, body: Callable[[Value, int], object]) -> None:
+        """body(k, lanes) for each whole vector of `count` numbers, then body(k, 1) for the rest."""
+        even = self.builder.and_(count, INT64(-self.lanes))
+        parts = ((INT64(0), even, self.lanes), (even, count, 1))
+
+        def at(size: int) -> Callable[[Value, list[Value]], Sequence[Value]]:
+            def here(k: Value, _: list[Value]) -> Sequence[Value]:
+                body(k, size)
+                return []
+
+            return here
+
+        for first, last, size in parts:
+            self.loop(first, last, size, [], at(size))
+
     def address(self, row: Value, element: ir.Type, index: Value) -> Value:
         """Where number `index` of a row of `element`s is."""
         b = self.builder
@@ -227,6 +242,16 @@ class Vectors:
     def order(self) -> tuple[ir.Type, tuple[int, ...]]:
         """How four activations stand: of what type, and which of them comes first, second, …"""
         return (INT8, (0, 1, 2, 3)) if self.quads else (INT16, (0, 2, 1, 3))
+
+    def halved(self, vectors: Sequence[Value], join: Callable[[Value, Value], Value]) -> Value:
+        """All numbers of some vectors joined to one, as a vector of it: halves by halves."""
+        answer = vectors[0]
+        for other in vectors[1:]:
+            answer = join(answer, other)
+        while (size := answer.type.count // 2) > 0:
+            low, high = range(size), range(size, 2 * size)
+            answer = join(self.pick(answer, answer, low), self.pick(answer, answer, high))
+        return answer
 
     def totals(self, vectors: Sequence[Value]) -> Value:
         """The sums over the lanes of each of n vectors, as one vector; n = 4 or 8, lanes ≥ n.

@@ -28,6 +28,7 @@ from jaxtyping import Float, Float32, Int, Int32, Integer
 from torch import Tensor
 
 from unrolled.errors import BadInput
+from unrolled.kernels import no_numba
 from unrolled.kernels.formats import Packed, empty, groups, pack, quantised, unpack
 from unrolled.models.batch import IGNORED, Batch, segments
 from unrolled.models.config import ModelConfig
@@ -72,15 +73,6 @@ def refused(config: ModelConfig) -> str | None:
     if config.pattern is not None:
         return f"sparse attention ({config.attention}) has no compiled step"
     return no_numba()
-
-
-def no_numba() -> str | None:
-    """Why nothing can be compiled here; None: it can."""
-    try:
-        import numba  # noqa: F401
-    except ImportError as error:  # also where its version and NumPy's don't fit
-        return f"numba can't be used ({error}): pip install 'unrolled[fast]'"
-    return None
 
 
 def pack_model(model: Decoder, weights: str) -> dict[str, Packed | np.ndarray]:
