@@ -17,8 +17,11 @@ from torch import Tensor, nn
 from unrolled.graphs import Graph, graph_attention
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
+from unrolled.models.fused import is_on
+from unrolled.models.fused_attention import LONGEST, fused_attention
 from unrolled.models.half_attention import half_attention
 from unrolled.models.linear import Linear
+from unrolled.models.spans import Spans, spans
 from unrolled.models.tree_cache import Rows, TreeCache, attend_as_rows
 
 KEEP_SCORES_BELOW = 1024
@@ -39,6 +42,8 @@ class Sight:
     """With `rows`: 0 where a row may look at a key, -inf elsewhere."""
     graph: Graph | None = None
     """Sparse: the edges, of a row's positions or of all rows' together; then it says all."""
+    spans: Spans | None = None
+    """The same as mask or `causal`, where compiled attention is wanted and runs of keys say it."""
     columns: Int[Tensor, " key"] | None = None
     """The only keys that anybody looks at, those of the mask; None: all."""
 
@@ -79,9 +84,11 @@ def causal(
     `past` positions stand in the cache; `real` covers them and the new ones. A padded position
     still looks at itself, so that its (unused) softmax is not over nothing.
     """
+    runs = spans(time, documents, real, causal=True) if is_on() and not past else None
     if real is None and documents is None:
         if past == 0:
-            return Sight(causal=bool(time > 1))  # under torch.export, `time` is a symbol
+            # Under torch.export, `time` is a symbol.
+            return Sight(causal=bool(time > 1), spans=runs)
         if time == 1:
             return Sight()
     device = next((t.device for t in (real, documents) if t is not None), device)
@@ -92,7 +99,7 @@ def causal(
         mask = mask & (documents[:, None, :, None] == documents[:, None, None, :])
     if real is not None:
         mask = (mask & real[:, None, None, :]) | (key == query)
-    return Sight(mask)
+    return Sight(mask, spans=runs)
 
 
 def rotary_table(
@@ -160,7 +167,16 @@ class SelfAttention(nn.Module):
 
         Only from column `start` on: earlier positions are keys and values alone.
         """
-        heads = self.qkv(x).unflatten(-1, (-1, self.head_size))
+        product = self.qkv(x)
+        short = cache is None and x.shape[1] <= LONGEST
+        if sight.spans is not None and short and is_on(product):
+            mixed = fused_attention(
+                product, rotary, sight.spans, heads=self.num_heads, kv_heads=self.kv_heads,
+                size=self.head_size, start=start,
+            )  # fmt: skip
+            compiled: Tensor = self.out(mixed)
+            return compiled
+        heads = product.unflatten(-1, (-1, self.head_size))
         turning = self.num_heads + self.kv_heads
         queries_keys, values = heads.split((turning, self.kv_heads), dim=2)
         if rotary is not None:

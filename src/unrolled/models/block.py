@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from unrolled.models.attention import CrossAttention, Rotary, SelfAttention, Sight
 from unrolled.models.cache import KeyValueCache
 from unrolled.models.config import ModelConfig
+from unrolled.models.fused import is_on
+from unrolled.models.fused_elements import fused_gate, fused_norm
 from unrolled.models.linear import Linear
 from unrolled.models.tree_cache import TreeCache
 
@@ -21,10 +23,20 @@ Memory = tuple[
 ]
 
 
+class RMSNorm(nn.RMSNorm):
+    """`torch.nn.RMSNorm`, compiled where that is asked for."""
+
+    def forward(self, x: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows hidden"]:
+        """X / √(mean x² + ε), times the weight (Zhang and Sennrich 2019, equation 4)."""
+        if is_on(x) and self.eps is not None:
+            return fused_norm(x, self.weight, self.eps)
+        return super().forward(x)
+
+
 def make_norm(config: ModelConfig) -> nn.Module:
     """RMSNorm or LayerNorm over the hidden size."""
     if config.norm == "rmsnorm":
-        return nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+        return RMSNorm(config.hidden_size, eps=config.norm_eps)
     return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.bias)
 
 
@@ -41,7 +53,9 @@ class MLP(nn.Module):
     def forward(self, x: Float[Tensor, "batch time hidden"]) -> Float[Tensor, "batch time hidden"]:
         """Position by position."""
         inner = self.up(x)
-        if self.gated:
+        if self.gated and is_on(inner):
+            inner = fused_gate(inner)
+        elif self.gated:
             gate, inner = inner.chunk(2, dim=-1)
             inner = F.silu(gate) * inner
         else:

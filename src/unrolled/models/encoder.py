@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -11,6 +13,8 @@ from unrolled.models.attention import bidirectional
 from unrolled.models.batch import Batch
 from unrolled.models.config import ModelConfig
 from unrolled.models.decoder import place
+from unrolled.models.fused import is_on
+from unrolled.models.spans import spans
 from unrolled.models.sparse import sparse_sight
 from unrolled.models.stack import Head, Stack, check_company, check_tokens
 
@@ -49,6 +53,9 @@ class Encoder(nn.Module):
         pattern = self.config.pattern
         if pattern is None:
             sight = bidirectional(attention_mask, documents)
+            if is_on():
+                runs = spans(tokens.shape[1], documents, attention_mask, causal=False)
+                sight = replace(sight, spans=runs)
         else:
             sight = sparse_sight(pattern, positions, attention_mask, documents, causal=False)
         hidden: Tensor = self.stack(x, sight, positions)

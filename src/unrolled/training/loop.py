@@ -22,6 +22,7 @@ import torch
 from unrolled.errors import BadInput, WorkFailed
 from unrolled.models.batch import Batch
 from unrolled.models.build import Model
+from unrolled.models.fused import get_ready
 from unrolled.training.checkpoint import Checkpoints, read_state, restore, take
 from unrolled.training.config import TrainingConfig
 from unrolled.training.log import Clock, RunLog, in_words
@@ -109,6 +110,8 @@ class Trainer:
 
         Raises `Diverged` when the loss is no number; the step that showed it is not applied.
         """
+        if self.device.type == "cpu" and self.precision != "bfloat16" and not self.config.compile:
+            get_ready(self.log.say)
         if self.precision == "auto":
             self.precision = self._measure_precision()
         self.model.train()

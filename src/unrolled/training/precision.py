@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unrolled.errors import BadInput
 from unrolled.models.batch import Batch
+from unrolled.models.fused import fused
 
 Loss = Callable[[Batch], Tensor]
 TRIALS = 3
@@ -35,10 +36,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """bfloat16 products with float32 weights, or nothing."""
+    """bfloat16 products with float32 weights, or float32 with compiled attention."""
     if precision == "bfloat16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
-    return contextlib.nullcontext()
+    return fused()
 
 
 def faster_precision(loss: Loss, batch: Batch, device: torch.device) -> tuple[str, float]:
