@@ -38,7 +38,7 @@ from unrolled.training import TrainingConfig
 from unrolled.training.checkpoint import Checkpoints, take
 from unrolled.training.memory import keep_few_kernels, keep_freed_memory
 from unrolled.training.optimizer import Optimizer, clip
-from unrolled.training.precision import autocast, faster_precision
+from unrolled.training.precision import TRIALS, autocast, faster_precision
 from unrolled.training.run import processor
 
 HIDDEN, LAYERS, HEADS = 64, 4, 2
@@ -156,7 +156,7 @@ def tokens_per_second(rounds: int = 12, steps: int = 5) -> None:
         return work
 
     probe = build("decoder", job.config.model)
-    best, _ = faster_precision(probe.loss, batches[0], torch.device("cpu"))
+    best, _ = faster_precision(probe.loss, batches[:TRIALS], torch.device("cpu"))
     contenders = {
         "plain baseline": baseline,
         "unrolled, float32, AdamW": ours("adamw", "float32"),

@@ -16,7 +16,7 @@ from unrolled.training.memory import keep_freed_memory
 from unrolled.training.precision import faster_precision, pick_device
 
 TOKENS = torch.arange(24).reshape(2, 12) % 7
-BATCH = Batch(TOKENS, TOKENS)
+BATCHES = [Batch(TOKENS, TOKENS)] * 3
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "", "mps:7"])
@@ -37,8 +37,8 @@ def test_the_format_that_was_faster_is_taken() -> None:
         return loss
 
     cpu = torch.device("cpu")
-    assert faster_precision(slow_in(True), BATCH, cpu)[0] == "float32"  # type: ignore[arg-type]
-    best, times = faster_precision(slow_in(False), BATCH, cpu)  # type: ignore[arg-type]
+    assert faster_precision(slow_in(True), BATCHES, cpu)[0] == "float32"  # type: ignore[arg-type]
+    best, times = faster_precision(slow_in(False), BATCHES, cpu)  # type: ignore[arg-type]
     assert best == "bfloat16"
     assert times > 2
 

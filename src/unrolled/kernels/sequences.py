@@ -36,6 +36,8 @@ from unrolled.kernels.vectors import FLOAT, INT64, Rows, Vectors
 
 TOGETHER = 64
 """Queries whose probabilities are kept until the gradients of keys and values take them up."""
+LINE = 16
+"""Numbers in a line of the cache."""
 JOB = np.dtype(
     [(name, np.int64) for name in (
         "next", "done", "rows", "time", "start", "heads", "kv_heads", "size", "tables", "half",
@@ -216,9 +218,14 @@ def _backward(
 @compiled
 @no_type_check
 def _room(rows, columns):
-    """float32 [rows, columns] and more, both rounded up to whole tiles; zero."""
-    shape = (-(-rows // TALL) * TALL, -(-columns // WIDE) * WIDE)
-    return np.zeros(shape, np.float32)
+    """float32 [rows, columns] and more, both rounded up to whole tiles; zero.
+
+    It begins on a line of the cache: a vector that lies in two lines takes two loads.
+    """
+    rows, columns = -(-rows // TALL) * TALL, -(-columns // WIDE) * WIDE
+    room = np.zeros(rows * columns + LINE, np.float32)
+    start = -(room.ctypes.data // 4) % LINE
+    return room[start : start + rows * columns].reshape((rows, columns))
 
 
 @compiled
@@ -251,7 +258,7 @@ def _made(fingerprint: str) -> tuple[Any, Any]:
         qkv, cos, sin, first, end, out, sums, _, _ = _opened(j)
         keys, values, laid = _room(j.time, j.size), _room(j.time, j.size), _room(j.size, j.time)
         query, scores, mixed = _room(TALL, j.size), _room(TALL, j.time), _room(TALL, j.size)
-        shares = np.zeros(TALL, np.float32)
+        shares = _room(1, TALL)[0]
         room = (keys, values, laid[: j.size], query, scores, mixed, shares)
         while True:
             piece = claim(job)

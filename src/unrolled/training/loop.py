@@ -37,7 +37,13 @@ from unrolled.training.parallel import (
     share,
     summed,
 )
-from unrolled.training.precision import autocast, compiled, faster_precision, pick_device
+from unrolled.training.precision import (
+    TRIALS,
+    autocast,
+    compiled,
+    faster_precision,
+    pick_device,
+)
 
 if TYPE_CHECKING:
     from unrolled.recurrences.probe import UpdateWatch
@@ -292,11 +298,11 @@ class Trainer:
         return values
 
     def _measure_precision(self) -> str:
-        """Time one batch in both formats; the data goes back to where it was."""
+        """Time some batches in both formats; the data goes back to where it was."""
         place, generator = self.batches.state_dict(), torch.get_rng_state()
-        batch = share(next(self.batches)).to(self.device)
+        batches = [share(next(self.batches)).to(self.device) for _ in range(TRIALS)]
         with self.engine.summing(False):
-            measured = faster_precision(self.engine.loss, batch, self.device)
+            measured = faster_precision(self.engine.loss, batches, self.device)
         best, times = first(lambda: measured)
         self.engine.trained.zero_grad(set_to_none=True)
         torch.set_rng_state(generator)

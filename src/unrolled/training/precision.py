@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 
 import torch
@@ -16,7 +16,8 @@ from unrolled.models.batch import Batch
 from unrolled.models.fused import fused
 
 Loss = Callable[[Batch], Tensor]
-TRIALS = 3
+TRIALS = 8
+"""Batches that both formats are timed on; the first one is not counted."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -42,25 +43,29 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
     return fused()
 
 
-def faster_precision(loss: Loss, batch: Batch, device: torch.device) -> tuple[str, float]:
-    """Time a step's forward and backward pass in both formats, in turns; the faster one wins.
+def faster_precision(
+    loss: Loss, batches: Sequence[Batch], device: torch.device
+) -> tuple[str, float]:
+    """Time a step's forward and backward pass in both formats on each batch; the faster one wins.
 
-    Returns its name and how many times faster it is. Gradients made here are for the caller to
-    drop; nothing else is changed.
+    Returns its name and how many times faster it is, as the median over the batches but the first.
+    They should be as different as a run's: a shape that comes again finds its kernels made, which
+    gives bfloat16 more than it will have. Gradients made here are for the caller to drop; nothing
+    else is changed.
     """
-    seconds: dict[str, list[float]] = {"float32": [], "bfloat16": []}
-    for trial in range(TRIALS + 1):
-        for name, times in seconds.items():
+    ratios = []
+    for batch in batches:
+        seconds = {}
+        for name in ("float32", "bfloat16"):
             start = time.perf_counter()
             with autocast(name, device):
                 value = loss(batch)
             value.backward()
             value.item()
-            if trial:
-                times.append(time.perf_counter() - start)
-    medians = {name: median(times) for name, times in seconds.items()}
-    best = min(medians, key=medians.__getitem__)
-    return best, max(medians.values()) / medians[best]
+            seconds[name] = time.perf_counter() - start
+        ratios.append(seconds["float32"] / seconds["bfloat16"])
+    gain = median(ratios[1:])
+    return ("bfloat16", gain) if gain > 1 else ("float32", 1 / gain)
 
 
 def compiled(loss: Loss) -> Loss:
