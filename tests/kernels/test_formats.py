@@ -106,7 +106,8 @@ def test_int4_is_within_half_a_step_or_eight_units(weight):
 def test_bfloat16_rounds_to_the_nearest_and_ties_to_even(weight):
     packed = pack(weight, "bfloat16")
     expected = torch.from_numpy(weight).bfloat16()
-    assert np.array_equal(packed.values, expected.view(torch.uint16).numpy())
+    for (o, i), bits in np.ndenumerate(expected.view(torch.uint16).numpy()):
+        assert packed.values[o // LANES, i * LANES + o % LANES] == bits
     assert np.array_equal(unpack(packed, weight.shape[1]), expected.float().numpy())
 
 

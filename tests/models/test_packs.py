@@ -164,8 +164,8 @@ def trained_on(file: Path) -> None:
 
 def later(file: Path) -> None:
     content = file.read_bytes()
-    assert content.count(b'\\"version\\": 4') == 1
-    file.write_bytes(content.replace(b'\\"version\\": 4', b'\\"version\\": 9'))
+    assert content.count(b'\\"version\\": 5') == 1
+    file.write_bytes(content.replace(b'\\"version\\": 5', b'\\"version\\": 9'))
 
 
 HARM = [

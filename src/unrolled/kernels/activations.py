@@ -61,12 +61,13 @@ def fit(packed, x, xq, steps):
     """Raise ValueError unless the code below, which checks nothing, keeps within these arrays."""
     rows, inputs = x.shape
     whole, bits = -(-inputs // GROUP) * GROUP, _bits(packed)
+    blocks = -(-len(packed.scales) // LANES)
+    room = LANES * inputs if bits == 0 else LANES * bits // 8 * whole
+    if packed.values.shape != (blocks, room) and (blocks > 0 or packed.values.size > 0):
+        raise ValueError(
+            "weights must be as wide as the activations, and as many as there are scales"
+        )
     if bits > 0:
-        blocks = -(-len(packed.scales) // LANES)
-        if len(packed.scales) > 0 and packed.values.shape != (blocks, LANES * bits // 8 * whole):
-            raise ValueError("the activations must be as wide as the matrix has inputs")
-        if len(packed.scales) == 0 and packed.values.size > 0:
-            raise ValueError("there must be a scale for each output")
         groups = packed.groups.shape
         if blocks > 0 and groups != (blocks, whole // GROUP, LANES if bits == 8 else 2 * LANES):
             raise ValueError("there must be a group for each 32 inputs and 16 outputs")
@@ -78,8 +79,6 @@ def fit(packed, x, xq, steps):
             raise ValueError("the quantised activations or their steps have not room enough")
         if not (packed.scales.flags.c_contiguous and packed.groups.flags.c_contiguous):
             raise ValueError("scales and groups must be contiguous")
-    elif len(packed.values) > 0 and packed.values.shape[1] != inputs:
-        raise ValueError("the activations must be as wide as the matrix has inputs")
     if not (contiguous(x) and contiguous(xq) and contiguous(steps) and contiguous(packed.values)):
         raise ValueError("rows of activations and weights must be contiguous")
 

@@ -8,10 +8,11 @@ A matrix W [outputs, inputs] is kept as the arrays of a `Packed`, which stand fo
     int4        Ŵ = c (a q + m)   a, m whole for each output and group of 32 inputs, q in 0…15
 
 so that in both integer formats a row of Ŵ is a whole-numbered row times one unit, and a product
-with whole-numbered activations is exact within a group (`whole`). There 16 outputs stand side by
-side, an output for each lane of a vector, four inputs after four:
+with whole-numbered activations is exact within a group (`whole`). In all of them 16 outputs stand
+side by side, an output for each lane of a vector, in the integer formats four inputs after four:
 
-    values of outputs 0…15, int8     o₀ i₀ i₁ i₂ i₃   o₁ i₀ i₁ i₂ i₃  …  o₁₅ i₀ i₁ i₂ i₃   o₀ i₄ …
+    values of outputs 0…15, floats   o₀ i₀   o₁ i₀  …  o₁₅ i₀   o₀ i₁ …
+    the same of int8                 o₀ i₀ i₁ i₂ i₃   o₁ i₀ i₁ i₂ i₃  …  o₁₅ i₀ i₁ i₂ i₃   o₀ i₄ …
     the same of int4, four bytes     o₀ i₀+16i₄ i₁+16i₅ i₂+16i₆ i₃+16i₇   o₁ …     (i₀: bits 0–3)
     groups of 32 inputs              a of o₀ … o₁₅   m of o₀ … o₁₅                (int8: a alone)
 
@@ -35,7 +36,7 @@ GROUP = 32
 """Inputs that share one a, or (a, m), and activations that share one step (see `activations`);
 the integer formats pad the inputs to a multiple of it."""
 LANES = 16
-"""Outputs that stand side by side in the integer formats; their number is padded to whole ones."""
+"""Outputs that stand side by side; their number is padded to a multiple of it."""
 WHOLE = ("int8", "int4")
 """The integer formats."""
 LARGEST = {"int8": 32 * 127, "int4": 1023}
@@ -56,10 +57,10 @@ class Packed(NamedTuple):
     """A matrix in one of the formats; arrays only, so that numba takes it as it is."""
 
     values: np.ndarray
-    """float32 [o, i] | uint16 (bfloat16) [o, i] | int8 [o / 16, 16 · padded] | uint8 (int4) half as
-    wide."""
+    """float32 | uint16 (bfloat16) [o / 16, 16 i] | int8 [o / 16, 16 · padded] | uint8 (int4) half
+    as wide."""
     scales: Float32[np.ndarray, " _outputs"]
-    """The integer formats' unit c of each output; empty otherwise."""
+    """The unit c of each output; ones, which nobody reads, in float formats."""
     groups: Integer[np.ndarray, "_blocks _groups _numbers"]
     """int16: a of each 16 outputs and group, in int4 m too; [0, 0, 32] in float formats."""
 
@@ -73,7 +74,8 @@ class Packed(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes that a product has to read."""
-        return self.values.nbytes + self.scales.nbytes + self.groups.nbytes
+        units = self.scales.nbytes if self.format in WHOLE else 0
+        return self.values.nbytes + units + self.groups.nbytes
 
 
 def groups(inputs: int) -> int:
@@ -137,13 +139,9 @@ def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
         raise BadInput("weights must be finite and below 2^127 to be packed; some are not")
     weight = np.ascontiguousarray(weight, dtype=np.float32)
     outputs, inputs = weight.shape
-    none, no_groups = np.empty(0, np.float32), np.empty((0, 0, 2 * LANES), np.int16)
-    if format == "float32":
-        return Packed(aligned(weight), none, no_groups)
-    if format == "bfloat16":
-        bits = weight.view(np.uint32)
-        rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
-        return Packed(aligned(rounded.astype(np.uint16)), none, no_groups)
+    if format not in WHOLE:
+        ones, no_groups = np.ones(outputs, np.float32), np.empty((0, 0, 2 * LANES), np.int16)
+        return Packed(_floats(weight, format), ones, no_groups)
     width, blocks = padded(inputs), -(-outputs // LANES)
     largest = LARGEST[format] if format == "int8" else LARGEST[format] - 8
     scales = np.maximum(
@@ -172,6 +170,27 @@ def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
     return Packed(values, scales, grouped)
 
 
+def _floats(
+    weight: Float32[np.ndarray, "outputs inputs"], format: str
+) -> Float32[np.ndarray, "blocks _inputs_16"] | Integer[np.ndarray, "blocks _inputs_16"]:
+    """Whole blocks of outputs, input after input; zeros beyond the last output."""
+    outputs, inputs = weight.shape
+    blocks = -(-outputs // LANES)
+    values = empty((blocks, LANES * inputs), np.float32 if format == "float32" else np.uint16)
+    laid = values.reshape(blocks, inputs, LANES)
+    some = max(1, _BLOCK // max(1, LANES * inputs))
+    for first in range(0, blocks, some):
+        part = weight[first * LANES : (first + some) * LANES]
+        if format == "bfloat16":
+            bits = part.view(np.uint32)
+            part = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+        if len(part) % LANES:
+            part = np.pad(part, ((0, -len(part) % LANES), (0, 0)))
+        block = part.reshape(len(part) // LANES, LANES, inputs)
+        laid[first : first + some] = block.transpose(0, 2, 1)
+    return values
+
+
 def _by_lanes(
     q: Integer[np.ndarray, "outputs inputs"],
 ) -> Integer[np.ndarray, "blocks quads 16 4"]:
@@ -183,12 +202,17 @@ def unpack(
     packed: Packed, inputs: int, which: Integer[np.ndarray, " chosen"] | None = None
 ) -> Float32[np.ndarray, "_outputs {inputs}"]:
     """Ŵ, the matrix of `inputs` columns that `packed` stands for; of its rows all, or `which`."""
-    values, chosen = packed.values, slice(None) if which is None else which
-    if packed.format == "float32":
-        return values[chosen]
-    if packed.format == "bfloat16":
-        return (values[chosen].astype(np.uint32) << 16).view(np.float32)
-    outputs = np.arange(len(packed.scales)) if which is None else which
+    values, outputs = packed.values, np.arange(len(packed.scales)) if which is None else which
+    if packed.format not in WHOLE:
+        laid = values.reshape(len(values), inputs, LANES)
+        if which is None:
+            rows = laid.transpose(0, 2, 1).reshape(LANES * len(values), inputs)
+            rows = rows[: len(packed.scales)]
+        else:
+            rows = laid[which // LANES, :, which % LANES]
+        if packed.format == "bfloat16":
+            rows = (rows.astype(np.uint32) << 16).view(np.float32)
+        return rows
     count = len(outputs)
     block, lane, width = outputs // LANES, outputs % LANES, padded(inputs)
     if packed.format == "int8":

@@ -34,27 +34,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple, no_type_check
 
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
-
-from unrolled.kernels.activations import FORMAT_OF, padded_width
-from unrolled.kernels.formats import GROUP, LANES, WHOLE
+from unrolled.kernels.formats import GROUP, LANES
 from unrolled.kernels.vectors import FLOAT, INT8, INT16, INT32, INT64, QUAD, Rows, Vectors
 
-MOST = 8
-"""Rows that pass at once with AVX-512; four with the 16 registers of others."""
-_AHEAD = 2048
+AHEAD = 2048
 """Bytes of weights that are asked for before their turn."""
 
 
-class _Arrays(NamedTuple):
+class Arrays(NamedTuple):
     """All that a product reads and writes."""
 
     values: Rows
     scales: Any
     groups: Rows
+    x: Rows
     xq: Rows
     steps: Rows
     out: Rows
@@ -62,86 +55,10 @@ class _Arrays(NamedTuple):
     """Inputs, padded."""
 
 
-@intrinsic
 @no_type_check
-def whole_products(_, packed, x, xq, steps, out, first, last):
-    """out[:, first:last] of all rows; nothing for float formats."""
-
-    def generate(context, builder, signature, arguments):
-        if format in WHOLE:
-            v = Vectors(context, builder)
-            x, xq, steps, out = (
-                Rows(context, builder, signature.args[i], arguments[i]) for i in (1, 2, 3, 4)
-            )
-            values, scales, groups = (
-                Rows(context, builder, kind, builder.extract_value(arguments[0], i))
-                for i, kind in enumerate(packed.types)
-            )
-            width = padded_width(v, x.width)
-            arrays = _Arrays(values, scales.row(INT64(0)), groups, xq, steps, out, width)
-            _blocks(v, format, arrays, x.height, *arguments[5:])
-        return context.get_dummy_value()
-
-    format = FORMAT_OF[packed.types[0].dtype]
-    return types.void(packed, x, xq, steps, out, first, last), generate
-
-
-@no_type_check
-def _blocks(v: Vectors, format: str, arrays: _Arrays, height: Any, first: Any, last: Any) -> None:
-    """Block after block of outputs, which stays in the nearest cache while the rows pass."""
-    b = v.builder
-    room = b.bitcast(cgutils.alloca_once(b, ir.ArrayType(FLOAT, v.lanes)), INT8.as_pointer())
-    # Of seven rows eight are made, and of three four, the last one twice.
-    most = MOST * v.lanes // LANES
-    manys = b.and_(b.add(height, INT64(1)), INT64(-most))
-    fours = v.larger(b.and_(b.add(height, INT64(1)), INT64(-4)), manys)
-    twos = v.larger(b.and_(height, INT64(-2)), fours)
-    tiles = ((most, INT64(0), manys), (4, manys, fours), (2, fours, twos), (1, twos, height))
-
-    def block(number, _):
-        for size, low, high in tiles:
-
-            def tile(row, _, size=size):
-                rows = v.places(row, size, height)
-                for half in range(0, LANES, v.lanes):
-                    totals = _totals(v, format, arrays, number, half, rows)
-                    base = b.add(b.mul(number, INT64(LANES)), INT64(half))
-                    for r, total in zip(rows, totals, strict=True):
-                        _leave(v, arrays, r, total, base, first, last, room)
-                return []
-
-            v.loop(low, high, size, [], tile)
-        return []
-
-    end = b.udiv(b.add(last, INT64(LANES - 1)), INT64(LANES))
-    v.loop(b.udiv(first, INT64(LANES)), end, 1, [], block)
-
-
-@no_type_check
-def _leave(
-    v: Vectors, arrays: _Arrays, row: Any, total: Any, base: Any, first: Any, last: Any, room: Any
-) -> None:
-    """Outputs `base`, …, as far as they are among first…last, times their units, in their place."""
-    b, out = v.builder, arrays.out.row(row)
-    end = b.add(base, INT64(v.lanes))
-    whole = b.and_(b.icmp_signed("<=", first, base), b.icmp_signed("<=", end, last))
-    with b.if_else(whole) as (then, otherwise):
-        with then:
-            units = v.load(arrays.scales, FLOAT, base, v.lanes)
-            v.store(b.fmul(total, units), out, FLOAT, base)
-        with otherwise:
-            v.store(total, room, FLOAT, INT64(0))
-
-            def one(o, _):
-                made = v.load(room, FLOAT, b.sub(o, base))
-                v.store(b.fmul(made, v.load(arrays.scales, FLOAT, o)), out, FLOAT, o)
-                return []
-
-            v.loop(v.larger(base, first), v.smaller(end, last), 1, [], one)
-
-
-@no_type_check
-def _totals(v: Vectors, format: str, arrays: _Arrays, number: Any, half: int, rows: list) -> list:
+def whole_totals(
+    v: Vectors, format: str, arrays: Arrays, number: Any, half: int, rows: list
+) -> list:
     """Σ_g step_g Σ_(i in g) q_i xq_i of a block's outputs from `half` on, a row each."""
     b, width = v.builder, arrays.width
     block, group_row = arrays.values.row(number), arrays.groups.row(number)
@@ -216,4 +133,4 @@ def _ask(v: Vectors, block: Any, k: Any, weights: int) -> None:
     """Ask for a group's bytes, of so many weights each, some way ahead."""
     place = v.builder.mul(k, INT64(LANES // weights))
     for line in range(0, GROUP * LANES // weights, 64):
-        v.prefetch(v.address(block, INT8, v.builder.add(place, INT64(line))), _AHEAD)
+        v.prefetch(v.address(block, INT8, v.builder.add(place, INT64(line))), AHEAD)

@@ -56,7 +56,7 @@ def checked(config: ModelConfig, packs: Packs) -> str:
 def _check_parts(name: str, held: Packed, outputs: int, inputs: int) -> None:
     """Raise `BadInput` unless all parts of a packed matrix are of the sizes that it must have."""
     like = pack(np.zeros((1, inputs), np.float32), held.format)
-    blocks = -(-outputs // LANES) if len(like.scales) else outputs
+    blocks = -(-outputs // LANES)
     for part, array, one in zip(Packed._fields, held, like, strict=True):
         count = outputs if part == "scales" else blocks
         shape = (count if len(one) else 0, *one.shape[1:])

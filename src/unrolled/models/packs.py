@@ -46,7 +46,7 @@ from unrolled.models.store import (
 
 FOLDER = "packed"
 """The folder in a run's own that holds its packed weights."""
-VERSION = 4
+VERSION = 5
 """Number of the formats' and the files' layout; a file of another is made anew."""
 KINDS = {"f4": "F32", "u2": "U16", "i2": "I16", "i1": "I8", "u1": "U8"}
 """Types of arrays as safetensors calls them."""
