@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +15,13 @@ from torch import Tensor, nn
 
 pytest.importorskip("numba")
 
+from unrolled.models import fused as switch
 from unrolled.models import fused_attention, fused_elements
 from unrolled.models.attention import SelfAttention
 from unrolled.models.batch import IGNORED, Batch
+from unrolled.models.block import RMSNorm
 from unrolled.models.fused import fused, get_ready, is_on, run
+from unrolled.training.precision import autocast
 
 REAL = torch.arange(9) < torch.tensor([[9], [6], [1]])
 DOCUMENTS = torch.tensor([[0, 0, 1, 1, 1, 1, 2, 2, 2], [0] * 9, list(range(9))])
@@ -88,7 +94,7 @@ def test_nothing_is_compiled_that_was_not_asked_for(used: list[str]) -> None:
         model.loss(batch)
     with fused():
         gradients(model.double(), batch)
-    assert not is_on()
+    assert not is_on(None)
     assert not used
 
 
@@ -156,3 +162,77 @@ def test_a_copy_of_a_trained_norm_is_pytorchs() -> None:
         theirs = nn.functional.rms_norm(x, (24,), norm.weight, norm.eps)
         assert torch.allclose(ours, theirs, atol=1e-6)
     assert len(norms) == 5
+
+
+def test_on_another_device_nothing_is_compiled() -> None:
+    meta = torch.device("meta")
+    with autocast("float32", meta):
+        assert not is_on(None)
+    with fused():
+        assert is_on(torch.device("cpu"))
+        assert not is_on(meta)
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype")
+@pytest.mark.parametrize(
+    "weight",
+    [
+        torch.randn(16, dtype=torch.float64),
+        torch.randn(16).bfloat16(),
+        torch.randn(32)[::2],
+        torch._neg_view(torch.randn(16)),
+        None,
+    ],
+    ids=["float64", "bfloat16", "strided", "negative", "none"],
+)
+def test_a_norm_with_another_weight_is_pytorchs(weight: Tensor | None) -> None:
+    norm = RMSNorm(16, eps=1e-5, elementwise_affine=weight is not None)
+    if weight is not None:
+        norm.weight = nn.Parameter(weight)
+    x = torch.randn(3, 16)
+    for rows in (x, torch._neg_view(x)):
+        with fused():
+            found = norm(rows)
+        torch.testing.assert_close(found, norm(rows), rtol=1e-5, atol=1e-5)
+
+
+def test_a_gradient_from_above_that_is_a_negative_view_keeps_its_sign() -> None:
+    x, above = torch.randn(3, 16, requires_grad=True), torch.randn(3, 8)
+    (plain,) = torch.autograd.grad(fused_elements.fused_gate(x), x, above)
+    (turned,) = torch.autograd.grad(fused_elements.fused_gate(x), x, torch._neg_view(above))
+    assert torch.allclose(turned, -plain)
+
+
+def test_a_tensor_without_memory_goes_the_ordinary_way() -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(), fused():
+        assert RMSNorm(8, eps=1e-5)(torch.randn(3, 8)).shape == (3, 8)
+    with pytest.raises(ValueError, match="halves"):
+        fused_elements.fused_gate(torch.randn(2, 7))
+
+
+def test_kernels_that_cannot_be_compiled_leave_the_training_to_pytorch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(switch, "_works", True)
+    monkeypatch.setitem(sys.modules, "unrolled.kernels.elements", None)
+    said: list[str] = []
+    get_ready(said.append)
+    assert len(said) == 1
+    assert "by PyTorch" in said[0]
+    with fused():
+        assert not is_on(None)
+
+
+def test_what_was_kept_and_is_damaged_is_compiled_again(tmp_path: Path) -> None:
+    environment = os.environ | {
+        "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)
+    }  # fmt: skip
+    words = [sys.executable, "-c", "import unrolled.kernels.elements"]
+    subprocess.run(words, check=True, env=environment)
+    kept = list(tmp_path.rglob("*.nbc"))
+    assert kept
+    for file in kept:
+        file.write_bytes(file.read_bytes()[:100])
+    subprocess.run(words, check=True, env=environment)

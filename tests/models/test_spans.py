@@ -42,6 +42,8 @@ def test_real_queries_see_what_the_mask_lets_them(
 
 def test_documents_that_come_twice_and_padding_on_the_left_need_a_mask() -> None:
     assert spans(3, torch.tensor([[0, 1, 0]]), None, causal=True) is None
+    wrapping = torch.tensor([[0, 1, 0]], dtype=torch.uint8)
+    assert spans(3, wrapping, None, causal=True) is None
     assert spans(3, None, torch.tensor([[False, True, True]]), causal=True) is None
     assert spans(3, None, torch.tensor([[True, False, True]]), causal=False) is None
     assert spans(2, None, torch.tensor([[False, False]]), causal=False) is None

@@ -8,7 +8,13 @@ __all__ = ["FORMATS", "Packed", "no_numba", "pack", "unpack"]
 def no_numba() -> str | None:
     """Why nothing can be compiled here; None: it can."""
     try:
-        import numba  # noqa: F401
-    except ImportError as error:  # also where its version and NumPy's don't fit
+        import numba
+
+        _ = numba.njit  # an interrupted import leaves a module that is empty
+    except (
+        ImportError,
+        OSError,
+        AttributeError,
+    ) as error:  # also where NumPy's version doesn't fit
         return f"numba can't be used ({error}): pip install 'unrolled[fast]'"
     return None

@@ -64,7 +64,7 @@ def c_function(function: Callable[..., Any], job: np.dtype[Any]) -> Any:
     bare = inspect.unwrap(function)
     try:
         return numba.cfunc(kind, error_model="numpy", cache=True)(bare)
-    except RuntimeError:  # no folder to keep it in
+    except Exception:  # no folder to keep it in, no room there, or what was kept is damaged
         return numba.cfunc(kind, error_model="numpy")(bare)
 
 

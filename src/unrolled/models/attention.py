@@ -84,7 +84,7 @@ def causal(
     `past` positions stand in the cache; `real` covers them and the new ones. A padded position
     still looks at itself, so that its (unused) softmax is not over nothing.
     """
-    runs = spans(time, documents, real, causal=True) if is_on() and not past else None
+    runs = spans(time, documents, real, causal=True) if is_on(device) and not past else None
     if real is None and documents is None:
         if past == 0:
             # Under torch.export, `time` is a symbol.

@@ -28,8 +28,11 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows hidden"]:
         """X / √(mean x² + ε), times the weight (Zhang and Sennrich 2019, equation 4)."""
-        if is_on(x) and self.eps is not None:
-            return fused_norm(x, self.weight, self.eps)
+        weight: Tensor | None = self.weight
+        if weight is None or self.eps is None or not (is_on(x) and is_on(weight)):
+            return super().forward(x)
+        if weight.shape == x.shape[-1:] and weight.is_contiguous():
+            return fused_norm(x, weight, self.eps)
         return super().forward(x)
 
 

@@ -53,7 +53,7 @@ class Encoder(nn.Module):
         pattern = self.config.pattern
         if pattern is None:
             sight = bidirectional(attention_mask, documents)
-            if is_on():
+            if is_on(tokens.device):
                 runs = spans(tokens.shape[1], documents, attention_mask, causal=False)
                 sight = replace(sight, spans=runs)
         else:

@@ -62,7 +62,7 @@ class _Attention(torch.autograd.Function):
         names = ("qkv", "cos", "sin", "out", "sums", "first", "end")
         arrays = dict(zip(names, ctx.saved_tensors, strict=True))
         gradient = torch.empty_like(arrays["qkv"])
-        arrays |= {"above": above[0].contiguous(), "to_qkv": gradient}
+        arrays |= {"above": above[0].resolve_neg().contiguous(), "to_qkv": gradient}
         pieces = ctx.sizes["rows"] * ctx.sizes["kv_heads"]
         run(sequences.backward, sequences.JOB, pieces, ctx.sizes, arrays)
         return gradient, None, None, None, None
@@ -92,8 +92,13 @@ def fused_attention(
         cos, sin = (t.contiguous().view(-1, *t.shape[-2:]) for t in rotary)
     batch, time, width = product.shape
     table = cos.shape[1:] in ((time, 0), (time, size // 2)) and len(cos) in (1, batch)
+    table &= cos.shape == sin.shape and cos.dtype == sin.dtype == torch.float32
     runs = spans.first.shape == spans.end.shape in ((1, time), (batch, time))
-    if width != (heads + 2 * kv_heads) * size or heads % kv_heads or not (table and runs):
+    if (
+        width != (heads + 2 * kv_heads) * size
+        or heads % kv_heads
+        or not (table and runs and 0 <= start < time)
+    ):
         raise ValueError(f"sizes that don't fit: {product.shape}, {cos.shape}, {spans.first.shape}")
     sizes = {"start": start, "heads": heads, "kv_heads": kv_heads, "size": size}
     return _attention(product, cos, sin, spans, sizes)

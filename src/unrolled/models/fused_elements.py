@@ -38,7 +38,7 @@ class _Gate(torch.autograd.Function):
 
         (product,) = ctx.saved_tensors
         gradient = torch.empty_like(product)
-        arrays = {"product": product, "above": above[0].contiguous(), "out": gradient}
+        arrays = {"product": product, "above": above[0].resolve_neg().contiguous(), "out": gradient}
         pieces = elements.pieces(ctx.sizes["rows"])
         run(elements.gate_back, elements.GATE, pieces, ctx.sizes, arrays)
         return gradient
@@ -76,7 +76,7 @@ class _Norm(torch.autograd.Function):
         pieces = elements.pieces(ctx.numbers["rows"])
         shares = x.new_empty(pieces, len(weight))
         arrays = {
-            "x": x, "weight": weight, "above": above[0].contiguous(),
+            "x": x, "weight": weight, "above": above[0].resolve_neg().contiguous(),
             "out": gradient, "to_weight": shares,
         }  # fmt: skip
         run(elements.norm_back, elements.NORM, pieces, ctx.numbers, arrays)
@@ -89,6 +89,8 @@ _norm = first_order(_Norm, "the compiled norm", INSTEAD)
 
 def fused_gate(product: Float32[Tensor, "*rows both"]) -> Float32[Tensor, "*rows inner"]:
     """silu(a) b of a and b side by side."""
+    if product.shape[-1] % 2:
+        raise ValueError(f"two halves can't be of {product.shape[-1]} numbers")
     return _gate(product)
 
 
@@ -96,4 +98,6 @@ def fused_norm(
     x: Float32[Tensor, "*rows width"], weight: Float32[Tensor, " width"], eps: float
 ) -> Float32[Tensor, "*rows width"]:
     """RMSNorm of each row."""
+    if weight.shape != x.shape[-1:] or weight.dtype != x.dtype:
+        raise ValueError(f"a weight {list(weight.shape)} of {weight.dtype} for {list(x.shape)}")
     return _norm(x, weight, eps)

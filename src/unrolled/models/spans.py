@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Int, Int32
+from jaxtyping import Bool, Int32, Integer
 from torch import Tensor
 
 
@@ -25,7 +25,7 @@ class Spans(NamedTuple):
 
 def spans(
     time: int,
-    documents: Int[Tensor, "batch time"] | None,
+    documents: Integer[Tensor, "batch time"] | None,
     real: Bool[Tensor, "batch time"] | None,
     *,
     causal: bool,
@@ -39,7 +39,7 @@ def spans(
     place = torch.arange(time)[None]
     first, end = torch.zeros_like(place), torch.full_like(place, time)
     if documents is not None:
-        steps = documents.diff(dim=1)
+        steps = documents.long().diff(dim=1)  # numbers without a sign would wrap
         if bool((steps < 0).any()):
             return None
         new = torch.cat((torch.ones_like(documents[:, :1]), steps), dim=1) > 0

@@ -37,10 +37,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """bfloat16 products with float32 weights, or float32 with compiled attention."""
+    """bfloat16 products with float32 weights; else float32, compiled where it is a processor's."""
     if precision == "bfloat16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
-    return fused()
+    return fused() if device.type == "cpu" else contextlib.nullcontext()
 
 
 def faster_precision(
