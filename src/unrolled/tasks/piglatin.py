@@ -44,7 +44,10 @@ class PigLatin(Task):
     architectures = ("decoder", "encoder-decoder")
 
     def defaults(self, architecture: Architecture) -> RunConfig:
-        """Small and fast: 4 layers of width 64, letters for tokens, Muon."""
+        """Small and fast: 4 layers of width 64, letters for tokens, Muon.
+
+        A decoder's last thousand steps are for the one sentence in a hundred that it has wrong.
+        """
         return RunConfig(
             task=self.name,
             architecture=architecture,
@@ -52,7 +55,10 @@ class PigLatin(Task):
             model=ModelConfig(hidden_size=64, num_layers=4, num_heads=4, max_positions=256),
             data=DataConfig(corpus="pydocs", tokenizer="symbols", tokens_per_batch=4096, holdout=5),
             training=TrainingConfig(
-                max_steps=3000, optimizer="muon", learning_rate=1e-2, evaluate_every=200
+                max_steps=4000 if architecture == "decoder" else 3000,
+                optimizer="muon",
+                learning_rate=1e-2,
+                evaluate_every=200,
             ),
         )
 
