@@ -77,16 +77,10 @@ def highest(typing, a, count):
             ]
 
         even = builder.and_(count, INT64(-4 * v.lanes))
-        lowest = float("-inf")
-        most = v.loop(
-            INT64(0), even, 4 * v.lanes, [v.constant(FLOAT, lowest, v.lanes)] * 4, several
-        )
-        best = FLOAT(lowest)
-        for vector in most:
-            for i in range(v.lanes):
-                one = builder.extract_element(vector, INT32(i))
-                best = builder.select(builder.fcmp_ordered(">", one, best), one, best)
-        (best,) = v.loop(even, count, 1, [v.vector([best])], lambda k, b: [larger(k, b[0], 1)])
+        lowest = v.constant(FLOAT, float("-inf"), v.lanes)
+        most = v.loop(INT64(0), even, 4 * v.lanes, [lowest] * 4, several)
+        best = v.halved(most, larger_of)
+        (best,) = v.loop(even, count, 1, [best], lambda k, b: [larger(k, b[0], 1)])
         return builder.extract_element(best, INT32(0))
 
     return types.float32(a, types.int64), generate

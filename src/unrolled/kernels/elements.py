@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from numba.np.numpy_support import carray
 
 from unrolled.kernels.arithmetic import exponentials, inner
-from unrolled.kernels.compiling import sources
+from unrolled.kernels.compiling import compiled, sources
 from unrolled.kernels.openmp import c_function, claim, finish, floats_at
 from unrolled.kernels.vectors import FLOAT, INT64, Rows, Vectors
 
@@ -123,6 +123,14 @@ def _gates(fingerprint: str) -> tuple[Any, Any]:
     return c_function(forward, GATE), c_function(backward, GATE)
 
 
+@compiled
+@no_type_check
+def _scale(x, width, eps):
+    """1 / √(mean x² + ε)."""
+    mean = inner(x, x, width) / np.float32(width)
+    return _ONE / np.float32(np.sqrt(mean + np.float32(eps)))
+
+
 def _norms(fingerprint: str) -> tuple[Any, Any]:
     """The same."""
 
@@ -140,8 +148,7 @@ def _norms(fingerprint: str) -> tuple[Any, Any]:
                 break
             for r in range(first, min(first + SOME, j.rows)):
                 x, y = xs[r], out[r]
-                mean = inner(x, x, j.width) / np.float32(j.width)
-                scale = _ONE / np.float32(np.sqrt(mean + np.float32(j.eps)))
+                scale = _scale(x, j.width, j.eps)
                 for i in range(j.width):
                     y[i] = x[i] * scale * weight[i]
             finish(job)
@@ -167,8 +174,7 @@ def _norms(fingerprint: str) -> tuple[Any, Any]:
                 total[i] = 0
             for r in range(piece * SOME, min((piece + 1) * SOME, j.rows)):
                 x, g, to = xs[r], above[r], out[r]
-                mean = inner(x, x, j.width) / np.float32(j.width)
-                scale = _ONE / np.float32(np.sqrt(mean + np.float32(j.eps)))
+                scale = _scale(x, j.width, j.eps)
                 for i in range(j.width):
                     weighted[i] = g[i] * weight[i]
                 common = inner(weighted, x, j.width) / np.float32(j.width) * scale * scale
