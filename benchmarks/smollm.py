@@ -60,6 +60,7 @@ def main() -> None:
         print(markdown(json.loads(options.json.read_text("utf-8"))))
         return
     *parts, run = options.words
+    options.models = options.models and options.models.resolve()  # workers run elsewhere
     if not options.models or not Path(run).is_dir() or not parts:
         parser.error("expected PART... RUN --models DIR")
     if parts == ["convert"]:

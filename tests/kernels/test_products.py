@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba")
 
-from unrolled.kernels import FORMATS, Packed, pack, unpack
+from unrolled.kernels import FORMATS, Packed, compiling, pack, unpack
+from unrolled.kernels.compiling import may_use_tiles
 from unrolled.kernels.formats import GROUP, groups, padded, quantised
 from unrolled.kernels.products import multiply, quantise
 
@@ -275,6 +277,12 @@ MACHINES = {
         ["vpdpbusd", "vfmadd", "zmm"],
         ["vpmaddwd"],
     ),
+    "AMX": (
+        ("sapphirerapids", f"{AVX512},+avx512vnni,+amx-tile,+amx-int8"),
+        {"avx512bw", "avx512vl", "avx512dq", "avx512_vnni", "amx_tile", "amx_int8"},
+        ["tdpbssd", "vpdpbusd", "vfmadd", "zmm"],
+        ["vpmaddwd"],
+    ),
     "AVX-VNNI": (
         ("alderlake", f"{AVX2},+avxvnni"),
         {"avx2", "fma", "avx_vnni"},
@@ -306,6 +314,9 @@ def on(code: str, target: tuple[str, str] | None = None) -> str:
 
 
 COMPILE = """
+from unrolled.kernels import vectors
+vectors.may_use_tiles()  # asks for them
+vectors.may_use_tiles = lambda: True
 from numba import types
 from unrolled.kernels import Packed
 from unrolled.kernels.products import multiply
@@ -319,7 +330,7 @@ print(*multiply.inspect_asm().values())
 RUN = """
 import numpy as np, test_products as t
 for format in {formats}:
-    for rows, outputs, inputs in [(7, 6, 300), (2, 5, 1101), (11, 37, 545)]:
+    for rows, outputs, inputs in [(7, 6, 300), (2, 5, 1101), (11, 37, 545), (37, 19, 130)]:
         x, weight = t.draw(np.random.default_rng(rows), rows, outputs, inputs)
         t.check(format, x, weight)
         packed = t.pack(weight, format)
@@ -331,10 +342,36 @@ for format in {formats}:
 @pytest.mark.parametrize("name", MACHINES)
 def test_code_for_a_machine_holds_what_it_has_and_runs_if_this_one_has_it_too(name):
     target, needs, used, lacking = MACHINES[name]
-    runs = RUN.format(formats=FORMATS) if needs <= flags() else ""
+    here = needs <= flags() and (name != "AMX" or may_use_tiles())
+    runs = RUN.format(formats=FORMATS) if here else ""
     assembly = on(COMPILE + runs, target)
     assert [instruction for instruction in used if instruction not in assembly] == []
     assert [instruction for instruction in lacking if instruction in assembly] == []
+
+
+def test_rows_by_tiles_have_the_bits_of_rows_without_them():
+    draws = "x, weight = t.draw(np.random.default_rng(3), 35, 37, 545)\n"
+    show = "print(t.product(t.pack(weight, 'int8'), x).tobytes().hex())\n"
+    start = "import numpy as np, test_products as t\n"
+    without = "from unrolled.kernels import vectors\nvectors.may_use_tiles = lambda: False\n"
+    assert on(start + draws + show) == on(without + start + draws + show)
+
+
+def test_code_kept_where_tiles_may_be_used_is_not_taken_where_they_may_not(monkeypatch):
+    prints = set()
+    for answer in (True, False):
+        monkeypatch.setattr(compiling, "may_use_tiles", lambda answer=answer: answer)
+        prints.add(compiling.sources())
+    assert len(prints) == 2
+
+
+def test_a_system_that_refuses_tiles_or_knows_no_such_call_is_believed(monkeypatch):
+    for refusal in (lambda *_: -1, None):
+        library = SimpleNamespace(**({"syscall": refusal} if refusal else {}))
+        monkeypatch.setattr(compiling.ctypes, "CDLL", lambda _, library=library: library)
+        compiling.may_use_tiles.cache_clear()
+        assert not compiling.may_use_tiles()
+    compiling.may_use_tiles.cache_clear()
 
 
 def test_a_processor_without_an_instruction_for_pairs_agrees_with_the_reference():

@@ -7,10 +7,13 @@ functions under it are compiled into it.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import inspect
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import numba
 from numba.core import event
 
 Tell = Callable[[str], object]
+_PRCTL, _ASK, _TILES = 158, 0x1023, 18  # arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -43,9 +47,25 @@ def kept(function: Callable[..., Any]) -> Any:
 
 
 def sources() -> str:
-    """A fingerprint of all files of this room."""
+    """A fingerprint of all files of this room, and of what the system permits."""
     files = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+    parts = [*(file.read_bytes() for file in files), str(may_use_tiles()).encode()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+@cache
+def may_use_tiles() -> bool:
+    """Whether this process may use the registers of `amx`: Linux wants to be asked, once.
+
+    A processor that has none of them says no too; for code made where it was yes they would be
+    an illegal instruction.
+    """
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        return False
+    try:
+        return bool(ctypes.CDLL(None).syscall(_PRCTL, _ASK, _TILES) == 0)
+    except (OSError, AttributeError):
+        return False
 
 
 def get_ready() -> None:

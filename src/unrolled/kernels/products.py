@@ -26,6 +26,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from unrolled.kernels.activations import FORMAT_OF, contiguous, fit, padded_width, quantise
+from unrolled.kernels.amx import TALL, close_tiles, open_tiles
 from unrolled.kernels.formats import LANES, WHOLE
 from unrolled.kernels.vectors import FLOAT, INT8, INT16, INT32, INT64, Rows, Vectors
 from unrolled.kernels.whole import AHEAD, Arrays, whole_totals
@@ -86,10 +87,17 @@ def _blocks(v: Vectors, format: str, arrays: Arrays, height: Any, first: Any, la
     room = b.bitcast(cgutils.alloca_once(b, ir.ArrayType(FLOAT, v.lanes)), INT8.as_pointer())
     # Of seven rows eight are made, and of three four, the last one twice.
     most = MOST * v.lanes // LANES
-    manys = b.and_(b.add(height, INT64(1)), INT64(-most))
+    tiled = v.tiles and format == "int8"
+    tall = b.and_(height, INT64(-TALL)) if tiled else INT64(0)
+    manys = v.larger(b.and_(b.add(height, INT64(1)), INT64(-most)), tall)
     fours = v.larger(b.and_(b.add(height, INT64(1)), INT64(-4)), manys)
     twos = v.larger(b.and_(height, INT64(-2)), fours)
-    tiles = ((most, INT64(0), manys), (4, manys, fours), (2, fours, twos), (1, twos, height))
+    tiles = ((most, tall, manys), (4, manys, fours), (2, fours, twos), (1, twos, height))
+    any_tall = b.icmp_signed(">", tall, INT64(0))
+    if tiled:
+        tiles = ((TALL, INT64(0), tall), *tiles)
+        with b.if_then(any_tall):
+            open_tiles(v)
 
     def block(number, _):
         for size, low, high in tiles:
@@ -108,6 +116,9 @@ def _blocks(v: Vectors, format: str, arrays: Arrays, height: Any, first: Any, la
 
     end = b.udiv(b.add(last, INT64(LANES - 1)), INT64(LANES))
     v.loop(b.udiv(first, INT64(LANES)), end, 1, [], block)
+    if tiled:
+        with b.if_then(any_tall):
+            close_tiles(v)
 
 
 @no_type_check

@@ -14,6 +14,8 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
+from unrolled.kernels.compiling import may_use_tiles
+
 FLOAT, INT8, INT16, INT32, INT64 = (
     ir.FloatType(),
     ir.IntType(8),
@@ -37,6 +39,8 @@ QUADS = {
 """What a target must have, and lanes: its instruction for products of four bytes, in each."""
 QUAD = 4
 """Bytes of a lane."""
+TILES = ("+amx-tile", "+amx-int8")
+"""What a target must have for products of tiles (`amx`), besides lines of 16 quads."""
 
 
 class Rows:
@@ -70,6 +74,14 @@ class Vectors:
         self.pairs = next((named for need, named in PAIRS.items() if need in has), None)
         named = (name for (need, n), name in QUADS.items() if need in has and n == self.lanes)
         self.quads = next(named, None)
+        quads = self.quads is not None and self.lanes == 16
+        self.tiles = quads and has.issuperset(TILES) and may_use_tiles()
+
+    def room(self, size: int) -> Value:
+        """So many bytes of the stack, the first of them the first of a cache line."""
+        room = cgutils.alloca_once(self.builder, ir.ArrayType(INT8, size))
+        room.align = 64
+        return self.builder.bitcast(room, INT8.as_pointer())
 
     def places(self, first: Value, count: int, last: Value, apart: Value = None) -> list[Value]:
         """First, first + apart (or 1), …, and last - 1 in place of what is beyond it."""

@@ -34,6 +34,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple, no_type_check
 
+from unrolled.kernels.amx import TALL, tile_sums
 from unrolled.kernels.formats import GROUP, LANES
 from unrolled.kernels.vectors import FLOAT, INT8, INT16, INT32, INT64, QUAD, Rows, Vectors
 
@@ -59,8 +60,11 @@ class Arrays(NamedTuple):
 def whole_totals(
     v: Vectors, format: str, arrays: Arrays, number: Any, half: int, rows: list
 ) -> list:
-    """Σ_g step_g Σ_(i in g) q_i xq_i of a block's outputs from `half` on, a row each."""
-    b, width = v.builder, arrays.width
+    """Σ_g step_g Σ_(i in g) q_i xq_i of a block's outputs from `half` on, a row each.
+
+    `amx.TALL` rows, which follow one another, go by tiles (int8 alone).
+    """
+    b, width, tiled = v.builder, arrays.width, len(rows) == TALL
     block, group_row = arrays.values.row(number), arrays.groups.row(number)
     x_rows, step_rows = [arrays.xq.row(r) for r in rows], [arrays.steps.row(r) for r in rows]
     lines = int8_lines if format == "int8" else int4_lines
@@ -68,6 +72,9 @@ def whole_totals(
     def multiplied(k, sums):
         """The sums, of a row each, with a group's products."""
         _ask(v, block, k, 1 if format == "int8" else 2)
+        if tiled:
+            sums = tile_sums(v, arrays.xq, rows[0], block, k)
+            return [b.sitofp(total, float_type) for total in sums]
         for quad, line in enumerate(lines(v, block, k, half)):
             operands = v.operands(line)
             for part, operand in enumerate(operands):
@@ -85,7 +92,7 @@ def whole_totals(
     def int8(k):
         place = b.add(b.udiv(k, INT64(GROUP // LANES)), INT64(half))
         a = b.sitofp(v.load(group_row, INT16, place, v.lanes), float_type)
-        return [b.fmul(a, some) for some in multiplied(k, behind(INT32, k))]
+        return [b.fmul(a, some) for some in multiplied(k, [] if tiled else behind(INT32, k))]
 
     def int4(k):
         made = multiplied(k, [v.constant(INT32, 0, v.lanes)] * len(rows))
