@@ -46,7 +46,12 @@ class Text(Task):
     architectures = ("decoder", "encoder", "lstm")
 
     def defaults(self, architecture: Architecture) -> RunConfig:
-        """Byte-level BPE, 4 layers of width 128 (an LSTM: 2), dropout against a small corpus."""
+        """Byte-level BPE, 4 layers of width 128 (an LSTM: 2), dropout against a small corpus.
+
+        A decoder reads the same tokens at each pass, an encoder others masked: it needs more of it,
+        and fewer steps.
+        """
+        decoder = architecture == "decoder"
         return RunConfig(
             task=self.name,
             architecture=architecture,
@@ -56,13 +61,16 @@ class Text(Task):
                 num_layers=2 if architecture == "lstm" else 4,
                 num_heads=4,
                 max_positions=256,
-                dropout=0.2,
+                dropout=0.3 if decoder else 0.2,
             ),
             data=DataConfig(
                 corpus="pydocs", tokenizer="bpe", vocab_size=2048, tokens_per_batch=4096
             ),
             training=TrainingConfig(
-                max_steps=1000, optimizer="muon", learning_rate=1e-2, evaluate_every=100
+                max_steps=700 if decoder else 1000,
+                optimizer="muon",
+                learning_rate=1e-2,
+                evaluate_every=100,
             ),
         )
 
