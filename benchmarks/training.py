@@ -194,7 +194,7 @@ def flop_utilisation(rounds: int = 8) -> None:
 
     def step(precision: str) -> Any:
         def work() -> float:
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            with autocast(precision, torch.device("cpu")):
                 loss = model.loss(batch) / batch.num_targets
             loss.backward()
             clip(model.parameters(), 1.0)

@@ -41,6 +41,7 @@ def load(folder: Path, weights: str, threads: int) -> Contender:
     torch.set_num_threads(threads)
     llama_cpp.llama_backend_init()
     params = llama_cpp.llama_model_default_params()
+    params.use_extra_bufts = False  # among them AMX's, by which it dies of an illegal instruction
     model = llama_cpp.llama_model_load_from_file(str(folder / "model.gguf").encode(), params)
     settings = llama_cpp.llama_context_default_params()
     settings.n_ctx, settings.n_batch, settings.n_ubatch = CELLS, 1024, 512

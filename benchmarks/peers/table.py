@@ -71,6 +71,8 @@ def others(numbers: Numbers) -> Iterator[str]:
 
 def quality(numbers: Numbers) -> Iterator[str]:
     """What a format costs."""
+    if "quality" not in numbers:
+        return
     yield "| | weights | largest error, nats | mean | loss, nats a token | changed of 50 |"
     yield "|---|---|---|---|---|---|"
     for name in names(numbers, ("quality",)):
