@@ -44,9 +44,9 @@ APART = 1e-4
 """How far log-probabilities may be from those of the model with Ŵ in the place of W, and what its
 matrices are multiplied by rounded as the integer formats round it: by float32's rounding.
 """
-FALLEN = 0.1
+FALLEN = 0.3
 """And how far in the integer formats, where that lets an activation fall on the other side of a
-half: it then differs by a whole step, of 127. Few rows have one.
+half: it then differs by a whole step, of 127. Which rows have one depends on the processor.
 """
 
 
@@ -99,7 +99,7 @@ def alone(model: Decoder, tokens: list[int]) -> torch.Tensor:
     return model(torch.tensor([tokens]))[0, -1].log_softmax(-1)
 
 
-def compare(model: Decoder, engine: PackedDecoder) -> None:
+def distances(model: Decoder, engine: PackedDecoder) -> list[float]:
     """Prompts of different lengths, then a step that drops, doubles and reorders, then another."""
     rows, off = [list(prompt) for prompt in PROMPTS], []
     slots, found = engine.start(rows)
@@ -109,12 +109,12 @@ def compare(model: Decoder, engine: PackedDecoder) -> None:
         if parents:
             rows = [[*rows[p], t] for p, t in zip(parents, tokens, strict=True)]
             found = engine.step(slots, torch.tensor(parents), torch.tensor(tokens))
-    near = sum(one <= APART for one in off)
-    if engine.format in WHOLE:
-        assert near > len(off) / 2
-        assert max(off) < FALLEN
-    else:
-        assert near == len(off)
+    return off
+
+
+def compare(model: Decoder, engine: PackedDecoder) -> None:
+    """The same log-probabilities in all rows."""
+    assert max(distances(model, engine)) <= APART
 
 
 @pytest.mark.parametrize("case", [*itertools.product(*OPTIONS.values())], ids=str)
@@ -148,8 +148,17 @@ def test_sizes_of_other_kinds_too(options: Any) -> None:
     ids=["large", "gpt", "untied"],
 )
 def test_a_format_is_the_model_with_rounded_weights(weights: str, options: Any) -> None:
-    model = made(**options)
-    compare(rounded(model, weights), model.packed(weights, threads=2))
+    models = [made(seed, **options) for seed in range(4)]
+    off = [
+        one
+        for model in models
+        for one in distances(rounded(model, weights), model.packed(weights, threads=2))
+    ]
+    if weights in WHOLE:
+        assert sum(one <= APART for one in off) > len(off) / 2
+        assert max(off) < FALLEN
+    else:
+        assert max(off) <= APART
 
 
 def test_the_formats_are_not_the_same_model() -> None:
