@@ -11,7 +11,6 @@ from typing import Any, no_type_check
 
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from unrolled.kernels.formats import GROUP, LANES, LEVELS, SMALLEST, WHOLE
@@ -120,7 +119,7 @@ def _groups(v: Vectors, format: str, row: Any, x: Rows, xq: Rows, steps: Rows) -
     width = padded_width(v, inputs)
     x, xq, steps = x.row(row), xq.row(row), steps.row(row)
     # The last group may be short: its numbers are followed by zeros elsewhere.
-    tail = b.bitcast(cgutils.alloca_once(b, ir.ArrayType(FLOAT, GROUP)), INT8.as_pointer())
+    tail = v.room(4 * GROUP)
     whole = b.and_(inputs, INT64(-GROUP))
 
     def zero(k, _):

@@ -22,7 +22,6 @@ from typing import Any, no_type_check
 
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from unrolled.kernels.activations import FORMAT_OF, contiguous, fit, padded_width, quantise
@@ -84,7 +83,7 @@ def _products(_, packed, x, xq, steps, out, first, last):
 def _blocks(v: Vectors, format: str, arrays: Arrays, height: Any, first: Any, last: Any) -> None:
     """Block after block of outputs, which stays in the nearest cache while the rows pass."""
     b, totals_of = v.builder, whole_totals if format in WHOLE else float_totals
-    room = b.bitcast(cgutils.alloca_once(b, ir.ArrayType(FLOAT, v.lanes)), INT8.as_pointer())
+    room = v.room(4 * v.lanes)
     # Of seven rows eight are made, and of three four, the last one twice.
     most = MOST * v.lanes // LANES
     tiled = v.tiles and format == "int8"
