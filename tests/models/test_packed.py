@@ -20,6 +20,7 @@ from unrolled.models import packed
 from unrolled.models.build import build
 from unrolled.models.config import ModelConfig
 from unrolled.models.decoder import Decoder
+from unrolled.models.laid_out import EMBEDDING
 from unrolled.models.packed import PackedDecoder, pack_model, packed_decoder, refusal
 
 SIZES: dict[str, Any] = {
@@ -79,17 +80,19 @@ def whole_numbered(x: torch.Tensor) -> torch.Tensor:
 
 def rounded(model: Decoder, weights: str) -> Decoder:
     """The ordinary model with Ŵ in the place of W, and activations rounded before products."""
-    other = build("decoder", model.config)
+    other, packs = build("decoder", model.config), pack_model(model, weights)
     with torch.no_grad():
-        for pack, weight in zip(
-            pack_model(model, weights).values(), other.parameters(), strict=True
-        ):
+        for pack, weight in zip(packs.values(), other.parameters(), strict=True):
             array = unpack(pack, weight.shape[1]) if isinstance(pack, Packed) else pack
             weight.copy_(torch.from_numpy(np.array(array)))
     if weights in WHOLE:
-        for module in other.modules():
+        for name, module in other.named_modules():
             if isinstance(module, torch.nn.Linear):
-                module.register_forward_pre_hook(lambda _, given: (whole_numbered(given[0]),))
+                pack = packs.get(f"{name}.weight", packs[EMBEDDING])
+                factors = torch.from_numpy(pack.factors[: module.in_features])
+                module.register_forward_pre_hook(
+                    lambda _, given, f=factors: (whole_numbered(given[0] * f) / f,)
+                )
     assert isinstance(other, Decoder)
     return other.eval()
 

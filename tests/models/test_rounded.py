@@ -30,10 +30,14 @@ def test_both_ways_round_activations_alike() -> None:
     x[4] *= np.float32(1e-37)
     x[5, :32], x[6] = 0.0, 2.0**-100
     x[7], x[8, 64:] = 1e-45, 1e-38
-    packed = pack(np.ones((1, 70), np.float32), "int8")
+    sizes = np.exp2(np.arange(70) % 7).astype(np.float32)
+    packed = pack(np.ones((1, 70), np.float32), "int8", sizes)
+    factors = packed.factors[:70]
+    assert len(set(factors)) == 4
     xq, steps = np.zeros((12, quantised(70)), np.int16), np.zeros((12, 3), np.float32)
     quantise(packed, x, xq, steps)
-    found = nearest(torch.from_numpy(x)).numpy()
+    found = nearest(torch.from_numpy(x), torch.from_numpy(factors)).numpy() * factors
+    x *= factors
     each = steps.repeat(32, axis=1)[:, :70]
     real = np.isfinite(each)
     assert (np.isfinite(found) == real).all()

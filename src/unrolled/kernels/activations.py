@@ -32,12 +32,13 @@ def quantise(packed, x, xq, steps) -> None:
     """The activations as the format of `packed` wants them; float formats take them as they are.
 
     Shapes: x float32 [rows, inputs], xq int16 [rows, quantised(inputs)], steps float32 [rows,
-    groups(inputs)], or wider; rows contiguous. For each row and group, step = max |x| / 127, and xq
-    = the whole number nearest to x · 127 / max |x|, of 8 bits. Where max |x| < 2⁻¹⁰⁰, step and xq
-    are 0. Where an x is infinite or no number, so is the step, and with it are all products of that
-    row. `Vectors.order` says how the numbers stand in xq, in its first `padded(inputs)` places or
-    in half of them. Behind these stands for each group, in two places, what `whole` needs of its
-    sum: -128 Σ xq in 32 bits for int8, float32 Σ xq for int4.
+    groups(inputs)], or wider; rows contiguous. x counts times the factors of `packed`. For each row
+    and group, step = max |x| / 127, and xq = the whole number nearest to x · 127 / max |x|, of 8
+    bits. Where max |x| < 2⁻¹⁰⁰, step and xq are 0. Where an x is infinite or no number, so is the
+    step, and with it are all products of that row. `Vectors.order` says how the numbers stand in
+    xq, in its first `padded(inputs)` places or in half of them. Behind these stands for each group,
+    in two places, what `whole` needs of its sum: -128 Σ xq in 32 bits for int8, float32 Σ xq for
+    int4.
 
     Raises ValueError for shapes that don't fit, and rows that are not contiguous.
     """
@@ -76,6 +77,8 @@ def fit(packed, x, xq, steps):
             or steps.shape[1] < whole // GROUP
         ):
             raise ValueError("the quantised activations or their steps have not room enough")
+        if len(packed.factors) != whole or not packed.factors.flags.c_contiguous:
+            raise ValueError("there must be a factor for each input, up to whole groups")
         if not (packed.scales.flags.c_contiguous and packed.groups.flags.c_contiguous):
             raise ValueError("scales and groups must be contiguous")
     if not (contiguous(x) and contiguous(xq) and contiguous(steps) and contiguous(packed.values)):
@@ -106,7 +109,10 @@ def _quantise_row(_, packed, x, xq, steps, row):
             x, xq, steps = (
                 Rows(context, builder, signature.args[i], arguments[i]) for i in (1, 2, 3)
             )
-            _groups(v, format, arguments[4], x, xq, steps)
+            factors = Rows(
+                context, builder, packed.types[3], builder.extract_value(arguments[0], 3)
+            )
+            _groups(v, format, arguments[4], x, factors.row(INT64(0)), xq, steps)
         return context.get_dummy_value()
 
     format = FORMAT_OF[packed.types[0].dtype]
@@ -114,7 +120,9 @@ def _quantise_row(_, packed, x, xq, steps, row):
 
 
 @no_type_check
-def _groups(v: Vectors, format: str, row: Any, x: Rows, xq: Rows, steps: Rows) -> None:
+def _groups(
+    v: Vectors, format: str, row: Any, x: Rows, factors: Any, xq: Rows, steps: Rows
+) -> None:
     b, inputs = v.builder, x.width
     width = padded_width(v, inputs)
     x, xq, steps = x.row(row), xq.row(row), steps.row(row)
@@ -133,7 +141,7 @@ def _groups(v: Vectors, format: str, row: Any, x: Rows, xq: Rows, steps: Rows) -
     def group(k, _):
         short = b.icmp_signed("==", k, whole)
         there = b.bitcast(v.address(x, FLOAT, k), INT8.as_pointer())
-        _group(v, format, b.select(short, tail, there), xq, steps, k, width)
+        _group(v, format, b.select(short, tail, there), factors, xq, steps, k, width)
         return []
 
     v.loop(b.sub(inputs, whole), INT64(GROUP), 1, [], zero)
@@ -142,10 +150,15 @@ def _groups(v: Vectors, format: str, row: Any, x: Rows, xq: Rows, steps: Rows) -
 
 
 @no_type_check
-def _group(v: Vectors, format: str, source: Any, xq: Any, steps: Any, k: Any, width: Any) -> None:
+def _group(
+    v: Vectors, format: str, source: Any, factors: Any, xq: Any, steps: Any, k: Any, width: Any
+) -> None:
     """Write the whole numbers, the step and the sum of the group at input k."""
     b, integers = v.builder, ir.VectorType(INT32, v.lanes)
-    numbers = [v.load(source, FLOAT, INT64(i), v.lanes) for i in range(0, GROUP, v.lanes)]
+    numbers = []
+    for i in range(0, GROUP, v.lanes):
+        factor = v.load(factors, FLOAT, b.add(k, INT64(i)), v.lanes)
+        numbers.append(b.fmul(v.load(source, FLOAT, INT64(i), v.lanes), factor))
     # By the bits of |x| as whole numbers, among which what is no number is beyond all.
     most = v.constant(INT32, 0, v.lanes)
     for some in numbers:

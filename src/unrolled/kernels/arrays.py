@@ -22,8 +22,9 @@ class Model(NamedTuple):
     like: Packed
     """Empty, but of the types of all the matrices."""
     places: np.ndarray
-    """int64 [4 · layers + 1, 8]: of the values of each matrix the address and both sizes, of its
-    scales the address and the size, of its groups the address and the first two sizes."""
+    """int64 [4 · layers + 1, 10]: of the values of each matrix the address and both sizes, of its
+    scales the address and the size, of its groups the address and the first two sizes, of its
+    factors the address and the size."""
     norms: np.ndarray
     """float32 [2 · layers + 1, 2, hidden]: weight and bias of each norm, in the order of use."""
     biases: np.ndarray
@@ -101,7 +102,10 @@ def lend(typing: Any, array: Any) -> Any:
 @no_type_check
 def lent(model, rows, work):
     """The same for all of a step's arrays."""
-    like = Packed(lend(model.like.values), lend(model.like.scales), lend(model.like.groups))
+    like = Packed(
+        lend(model.like.values), lend(model.like.scales), lend(model.like.groups),
+        lend(model.like.factors),
+    )  # fmt: skip
     model = Model(
         like, lend(model.places), lend(model.norms), lend(model.biases), lend(model.cos),
         lend(model.sin), lend(model.ones), model.heads, model.kv_heads, model.head_size,

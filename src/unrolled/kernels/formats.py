@@ -4,20 +4,23 @@ A matrix W [outputs, inputs] is kept as the arrays of a `Packed`, which stand fo
 
     float32     Ŵ = W
     bfloat16    Ŵ = W rounded to 8 significant bits
-    int8        Ŵ = c a q         c a unit for each output, q whole, |q| ≤ 127, and a as below
+    int8        Ŵ = c a q f       c a unit for each output, q whole, |q| ≤ 127, and a, f as below
     int4        Ŵ = c (a q + m)   a, m whole for each output and group of 32 inputs, q in 0…15
 
 so that in both integer formats a row of Ŵ is a whole-numbered row times one unit, and a product
-with whole-numbered activations is exact within a group (`whole`). In all of them 16 outputs stand
-side by side, an output for each lane of a vector, in the integer formats four inputs after four:
+with whole-numbered activations is exact within a group (`whole`). f is a power of two for each
+input, by which its activations are multiplied before they are rounded (`smoothing`). In all of
+them 16 outputs stand side by side, an output for each lane of a vector, in the integer formats four
+inputs after four:
 
     values of outputs 0…15, floats   o₀ i₀   o₁ i₀  …  o₁₅ i₀   o₀ i₁ …
     the same of int8                 o₀ i₀ i₁ i₂ i₃   o₁ i₀ i₁ i₂ i₃  …  o₁₅ i₀ i₁ i₂ i₃   o₀ i₄ …
     the same of int4, four bytes     o₀ i₀+16i₄ i₁+16i₅ i₂+16i₆ i₃+16i₇   o₁ …     (i₀: bits 0–3)
     groups of 32 inputs              a of o₀ … o₁₅   m of o₀ … o₁₅                (int8: a alone)
 
-The schemes are the usual ones by group (as llama.cpp's Q8_0 and Q4_1), but for the groups' scales:
-whole multiples of one unit, as in double quantisation (Dettmers et al. 2023, section 3).
+The schemes are the usual ones by group (as llama.cpp's Q8_0 and Q4_1), but for the groups' scales,
+whole multiples of one unit, as in double quantisation (Dettmers et al. 2023, section 3), and for f,
+which is SmoothQuant's (Xiao et al. 2023, section 4).
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ LANES = 16
 """Outputs that stand side by side; their number is padded to a multiple of it."""
 WHOLE = ("int8", "int4")
 """The integer formats."""
-LARGEST = {"int8": 32 * 127, "int4": 1023}
+LARGEST = {"int8": 1024 * 127, "int4": 1023}
 """No whole-numbered weight, a q or a q + m, is beyond this."""
 LEVELS = 127
 """Nor a whole-numbered activation beyond this, so that sums over a group are exact in float32."""
@@ -49,6 +52,7 @@ SMALLEST = 2.0**-100
 _CODES = 15  # the largest q of int4
 _SMALLEST_UNIT = np.float32(2.0**-126)  # below it float32 loses bits, and a unit its accuracy
 _LARGEST_WEIGHT = 2.0**127
+_RANGE = 2.0**-16  # sizes below so much of the largest count as so much
 _LINE = 64  # bytes
 _BLOCK = 1 << 20  # weights packed at a time, so that float64 copies stay small
 
@@ -63,6 +67,8 @@ class Packed(NamedTuple):
     """The unit c of each output; ones, which nobody reads, in float formats."""
     groups: Integer[np.ndarray, "_blocks _groups _numbers"]
     """int16: a of each 16 outputs and group, in int4 m too; [0, 0, 32] in float formats."""
+    factors: Float32[np.ndarray, " _padded"]
+    """f of each input, ones in int4 and beyond the last input; none in float formats."""
 
     @property
     def format(self) -> str:
@@ -75,7 +81,7 @@ class Packed(NamedTuple):
     def nbytes(self) -> int:
         """Bytes that a product has to read."""
         units = self.scales.nbytes if self.format in WHOLE else 0
-        return self.values.nbytes + units + self.groups.nbytes
+        return self.values.nbytes + units + self.groups.nbytes + self.factors.nbytes
 
 
 def groups(inputs: int) -> int:
@@ -115,14 +121,20 @@ def aligned(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
-    """W in `format`. With Ŵ what `unpack` makes of it, up to float32's own rounding of Ŵ:
+def pack(
+    weight: Float[np.ndarray, "outputs inputs"],
+    format: str,
+    sizes: Float32[np.ndarray, " inputs"] | None = None,
+) -> Packed:
+    """W in `format`; `sizes` are root mean squares of its inputs, for int8's factors (else ones).
+
+    With Ŵ what `unpack` makes of it, up to float32's own rounding of Ŵ:
 
     float32: Ŵ = W.  bfloat16: |W - Ŵ| ≤ 2⁻⁹ |W| (or 2⁻¹³⁴), half of the last of 8 bits.
 
-    int8: |W - Ŵ| ≤ c a / 2 with c = max |W_o| / 4064 (at least 2⁻¹²⁶, here and below), where a, of
-    1 to 32, exceeds max |W| of the group / (127 c) by less than 1: q is the whole number nearest to
-    W / (c a), and that is nowhere beyond 127.
+    int8: |W - Ŵ| ≤ c a f / 2 with c = max |W_o / f| / 130048 (at least 2⁻¹²⁶, here and below),
+    where a, of 1 to 1024, exceeds max |W / f| of the group / (127 c) by less than 1: q is the whole
+    number nearest to W / (c a f), and that is nowhere beyond 127.
 
     int4: |W - Ŵ| ≤ c max(a / 2, 8) with c = max |W_o| / 1015, where a exceeds R / 15 by less than
     1, R = (highest - lowest of the group) / c; so about R / 30 units. For: a is R / 15 rounded up
@@ -132,16 +144,21 @@ def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
     beyond the last point by at most 15 / 2 + 1/2, or within a / 2 of one. Points reach
     beyond the weights by at most the same 8 units, so |a q + m| ≤ 1015 + 8.
 
-    Raises BadInput for an unknown format, and weights that are not numbers below 2¹²⁷.
+    Raises BadInput for an unknown format, and weights that are not numbers below 2¹²⁷; W / f, where
+    there are sizes.
     """
     _check(format)
-    if not np.abs(weight).max(initial=0.0) < _LARGEST_WEIGHT:
-        raise BadInput("weights must be finite and below 2^127 to be packed; some are not")
     weight = np.ascontiguousarray(weight, dtype=np.float32)
     outputs, inputs = weight.shape
+    factors = np.ones(padded(inputs), np.float32)
+    if format == "int8" and sizes is not None:
+        factors[:inputs] = smoothing(weight, sizes)
+        weight = weight / factors[:inputs]
+    if not np.abs(weight).max(initial=0.0) < _LARGEST_WEIGHT:
+        raise BadInput("weights must be finite and below 2^127 to be packed; some are not")
     if format not in WHOLE:
         ones, no_groups = np.ones(outputs, np.float32), np.empty((0, 0, 2 * LANES), np.int16)
-        return Packed(_floats(weight, format), ones, no_groups)
+        return Packed(_floats(weight, format), ones, no_groups, factors[:0])
     width, blocks = padded(inputs), -(-outputs // LANES)
     largest = LARGEST[format] if format == "int8" else LARGEST[format] - 8
     scales = np.maximum(
@@ -167,7 +184,27 @@ def pack(weight: Float[np.ndarray, "outputs inputs"], format: str) -> Packed:
         values[block] = quads.reshape(-1, room)
         each = found.reshape(-1, LANES, width // GROUP, numbers).transpose(0, 2, 3, 1)
         grouped[block] = each.reshape(-1, width // GROUP, numbers * LANES)
-    return Packed(values, scales, grouped)
+    return Packed(values, scales, grouped, factors)
+
+
+def smoothing(
+    weight: Float32[np.ndarray, "outputs inputs"], sizes: Float32[np.ndarray, " inputs"]
+) -> Float32[np.ndarray, " inputs"]:
+    """Factors f that leave activations and weights of a group equally easy to round.
+
+    x W = (x f) (W / f): where activations are large, f makes them smaller and the weights larger,
+    so that neither have one number that makes the steps of 31 others coarse. f = √(|W_i| / |x_i|),
+    root mean squares of each input's weights and activations (Xiao et al. 2023, equation 4 at α =
+    1/2, which has the largest instead), but a power of two, which loses nothing, and at most 1.
+    """
+    across = np.sqrt(np.square(weight, dtype=np.float64).sum(axis=0) / max(1, len(weight)))
+    both = np.stack([across, sizes])
+    both[~np.isfinite(both)] = 0.0
+    least = np.maximum(both.max(axis=1, initial=0.0) * _RANGE, _SMALLEST_UNIT)
+    logs = np.log2(np.maximum(both, least[:, None]))
+    halves = np.rint((logs[0] - logs[1]) / 2)
+    factors: np.ndarray = np.exp2(halves - halves.max(initial=-np.inf)).astype(np.float32)
+    return factors
 
 
 def _floats(
@@ -216,7 +253,7 @@ def unpack(
     count = len(outputs)
     block, lane, width = outputs // LANES, outputs % LANES, padded(inputs)
     if packed.format == "int8":
-        q = values.reshape(len(values), width // 4, LANES, 4)[block, :, lane].astype(np.int16)
+        q = values.reshape(len(values), width // 4, LANES, 4)[block, :, lane].astype(np.int32)
         whole = q.reshape(count, width // GROUP, GROUP) * packed.groups[block, :, lane, None]
     else:
         byte = values.reshape(len(values), width // 8, LANES, 4)[block, :, lane]
@@ -225,6 +262,7 @@ def unpack(
         whole = codes.reshape(count, width // GROUP, GROUP) * a + m
     whole = whole.reshape(count, width)[:, :inputs]
     unpacked: np.ndarray = whole.astype(np.float32) * packed.scales[outputs, None]
+    unpacked *= packed.factors[:inputs]
     return unpacked
 
 

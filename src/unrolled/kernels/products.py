@@ -67,7 +67,7 @@ def _products(_, packed, x, xq, steps, out, first, last):
         x, xq, steps, out = (
             Rows(context, builder, signature.args[i], arguments[i]) for i in (1, 2, 3, 4)
         )
-        values, scales, groups = (
+        values, scales, groups, _ = (
             Rows(context, builder, kind, builder.extract_value(arguments[0], i))
             for i, kind in enumerate(packed.types)
         )

@@ -56,7 +56,15 @@ def _matrix(model, number):
     values = carray(_pointer(place[0], like.values), (place[1], place[2]))
     scales = carray(_pointer(place[3], like.scales), (place[4],))
     groups = carray(_pointer(place[5], like.groups), (place[6], place[7], like.groups.shape[2]))
-    return Packed(values, scales, groups)
+    factors = carray(_pointer(place[8], like.factors), (place[9],))
+    return Packed(values, scales, groups, factors)
+
+
+@compiled
+@no_type_check
+def _round(model, number, x, narrow, steps, first, last):
+    """Rows first…last of what a matrix is multiplied by, as its format takes them."""
+    quantise(_matrix(model, number), x[first:last], narrow[first:last], steps[first:last])
 
 
 @compiled
@@ -196,7 +204,7 @@ def _layer(model, rows, work, layer, barrier, due, thread, threads):
     from_, to = share(count, 1, thread, threads)
     for r in range(from_, to):
         _normed(model, 2 * layer, work.x[r], work.h[r])
-    quantise(model.like, work.h[from_:to], work.narrow[from_:to], work.steps[from_:to])
+    _round(model, 4 * layer + QKV, work.h, work.narrow, work.steps, from_, to)
     due += threads
     meet(barrier, due)
     first, last = share(wide // size, 1, thread, threads)
@@ -211,7 +219,7 @@ def _layer(model, rows, work, layer, barrier, due, thread, threads):
     _heard(model, rows, work, layer, thread, threads)
     due += threads
     meet(barrier, due)
-    quantise(model.like, work.h[from_:to], work.narrow[from_:to], work.steps[from_:to])
+    _round(model, 4 * layer + OUT, work.h, work.narrow, work.steps, from_, to)
     due += threads
     meet(barrier, due)
     first, last = share(hidden, LINE, thread, threads)
@@ -222,7 +230,7 @@ def _layer(model, rows, work, layer, barrier, due, thread, threads):
     meet(barrier, due)
     for r in range(from_, to):
         _normed(model, 2 * layer + 1, work.x[r], work.h[r])
-    quantise(model.like, work.h[from_:to], work.narrow[from_:to], work.steps[from_:to])
+    _round(model, 4 * layer + UP, work.h, work.narrow, work.steps, from_, to)
     due += threads
     meet(barrier, due)
     bias = wide + hidden
@@ -235,9 +243,7 @@ def _layer(model, rows, work, layer, barrier, due, thread, threads):
     _activate(model, work.inner, work.active, up_first, up_last)
     due += threads
     meet(barrier, due)
-    quantise(
-        model.like, work.active[from_:to], work.narrow_active[from_:to], work.steps_active[from_:to]
-    )
+    _round(model, 4 * layer + DOWN, work.active, work.narrow_active, work.steps_active, from_, to)
     due += threads
     meet(barrier, due)
     bias += work.inner.shape[1]
@@ -297,7 +303,7 @@ def _made(fingerprint: str) -> Any:
         from_, to = share(wanted, 1, thread, threads)
         for w in range(from_, to):
             _normed(model, 2 * last, work.x[rows.wanted[w]], work.h[w])
-        quantise(model.like, work.h[from_:to], work.narrow[from_:to], work.steps[from_:to])
+        _round(model, 4 * last, work.h, work.narrow, work.steps, from_, to)
         due += threads
         meet(barrier, due)
         first, end = share(log_probs.shape[1], CHUNK, thread, threads)

@@ -1,15 +1,16 @@
 """How is Y = X Ŵᵀ made where Ŵ is of whole numbers? A lane an output, nothing added up over lanes.
 
-Activations are whole numbers too, of 8 bits, a step for each row and group g of 32 inputs
-(`activations.quantise`; q is int8's a q, or int4's a q + m):
+Activations, times the factors of their inputs, are whole numbers too, of 8 bits, a step for each
+row and group g of 32 inputs (`activations.quantise`; m in int4 alone):
 
-    y_o = c_o Σ_g step_g Σ_(i in g) q_oi xq_i
+    y_o = c_o Σ_g step_g (a_og Σ_(i in g) q_oi xq_i + m_og Σ_(i in g) xq_i)
 
-The inner sum is below 2²⁴, so it is exact, in whole numbers or in float32; it doesn't matter in
-which order, on how many lanes or threads it is taken. The outer one goes from the first group to
-the last, rounded after each product and each sum. So these numbers are the same bits on every
-machine. Steps for so few inputs keep activations of 8 bits near: one large number makes 31 others
-coarse, and not a whole row (as llama.cpp's Q8_0; Dettmers et al. 2022, section 2, on outliers).
+The inner sums are below 2²⁴, so they are exact, in whole numbers or in float32; it doesn't matter
+in which order, on how many lanes or threads they are taken. What is in brackets is rounded once;
+the outer sum goes from the first group to the last, rounded after each product and each sum. So
+these numbers are the same bits on every machine. Steps for so few inputs keep activations of 8 bits
+near: one large number makes 31 others coarse, and not a whole row (as llama.cpp's Q8_0; Dettmers et
+al. 2022, section 2, on outliers).
 
 `formats` has 16 outputs side by side, four inputs of each after the others. So one multiplication
 adds to 16 sums of a row (8 with AVX2) four activations, the same in all lanes, times a line of
@@ -21,7 +22,7 @@ weights (Goto and van de Geijn 2008, section 4, of one row up):
 
 VNNI's instruction takes the weights' bytes without a sign: int4's as they are, int8's as q + 128,
 and the sum then begins at -128 Σ x. Without VNNI even and odd bytes are multiplied as pairs of 16
-bits. A group is a Σ q x, in int4 Σ (a q + m) x = a Σ q x + m Σ x, and Σ x is there already.
+bits. Σ x is there already.
 
 What binds: few rows, memory: at 18 GB/s a core of 3.7 GHz 64 bytes take 13 cycles to come. With
 VNNI a line of int8 takes one multiplication a cycle for each row, and a group two more; 64 bytes of

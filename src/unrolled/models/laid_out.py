@@ -58,7 +58,7 @@ def _check_parts(name: str, held: Packed, outputs: int, inputs: int) -> None:
     like = pack(np.zeros((1, inputs), np.float32), held.format)
     blocks = -(-outputs // LANES)
     for part, array, one in zip(Packed._fields, held, like, strict=True):
-        count = outputs if part == "scales" else blocks
+        count = {"scales": outputs, "factors": len(one)}.get(part, blocks)
         shape = (count if len(one) else 0, *one.shape[1:])
         if (array.dtype, array.shape) != (one.dtype, shape):
             raise BadInput(
@@ -94,7 +94,7 @@ def laid_out(config: ModelConfig, packs: Packs) -> Any:
     for name in matrices(config):
         pack = packs[name]
         assert isinstance(pack, Packed)
-        values, scales, groups = pack
+        values, scales, groups, factors = pack
         if not all(part.flags.c_contiguous for part in pack):
             raise BadInput(f"{name} should be contiguous in memory")
         places.append(
@@ -102,12 +102,14 @@ def laid_out(config: ModelConfig, packs: Packs) -> Any:
                 *(values.ctypes.data, *values.shape),
                 *(scales.ctypes.data, *scales.shape),
                 *(groups.ctypes.data, *groups.shape[:2]),
+                *(factors.ctypes.data, *factors.shape),
             ]
         )
         like = Packed(
             np.empty((0, 0), values.dtype),
             np.empty(0, scales.dtype),
             np.empty((0, 0, groups.shape[2]), groups.dtype),
+            np.empty(0, factors.dtype),
         )
     layers, hidden = config.num_layers, config.hidden_size
     norms = np.zeros((2 * layers + 1, 2, hidden), np.float32)

@@ -31,6 +31,7 @@ from unrolled.errors import BadInput
 from unrolled.kernels import no_numba
 from unrolled.kernels.formats import Packed, empty, groups, pack, quantised, unpack
 from unrolled.models.batch import IGNORED, Batch, segments
+from unrolled.models.calibration import input_sizes
 from unrolled.models.config import ModelConfig
 from unrolled.models.laid_out import (
     EMBEDDING,
@@ -78,11 +79,16 @@ def refused(config: ModelConfig) -> str | None:
 def pack_model(model: Decoder, weights: str) -> dict[str, Packed | np.ndarray]:
     """A decoder's parameters as `packed_decoder` takes them, the matrices in a format.
 
-    Raises `BadInput` for an unknown format, and weights that are no numbers.
+    For int8 it first writes some text (see `calibration`). Raises `BadInput` for an unknown format,
+    and weights that are no numbers.
     """
     packed = {*matrices(model.config), EMBEDDING}
+    sizes = input_sizes(model) if weights == "int8" else {}
     arrays = ((n, p.detach().float().numpy()) for n, p in model.named_parameters())
-    return {name: pack(array, weights) if name in packed else array for name, array in arrays}
+    return {
+        name: pack(array, weights, sizes.get(name)) if name in packed else array
+        for name, array in arrays
+    }
 
 
 def packed_decoder(

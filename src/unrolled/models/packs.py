@@ -1,8 +1,8 @@
 """Where are a run's packed weights kept? Beside its weights, in RUN/packed, a file a format.
 
     RUN/packed/int8.safetensors     every parameter by its name: a matrix as NAME.values,
-                                    NAME.scales and NAME.groups, as far as the format has them,
-                                    anything else as it is
+                                    NAME.scales, NAME.groups and NAME.factors, as far as the format
+                                    has them, anything else as it is
 
 They are made when a format is first asked for, by `kernels.formats`. A file counts as long as it
 was made by this version, of the very bytes that model.safetensors has now and of the model that
@@ -46,7 +46,7 @@ from unrolled.models.store import (
 
 FOLDER = "packed"
 """The folder in a run's own that holds its packed weights."""
-VERSION = 5
+VERSION = 6
 """Number of the formats' and the files' layout; a file of another is made anew."""
 KINDS = {"f4": "F32", "u2": "U16", "i2": "I16", "i1": "I8", "u1": "U8"}
 """Types of arrays as safetensors calls them."""
@@ -96,9 +96,9 @@ def load_packed(run: Path, weights: str, tell: Tell = silent) -> Loaded:
     model = load(run)
     if weights != "float32":
         tell(f"{weights} by PyTorch, not by the compiled step: {reason}")
-        round_weights(model, weights)
+        factors = round_weights(model, weights)
         if weights in WHOLE and isinstance(model, Decoder):
-            round_activations(model)
+            round_activations(model, factors)
     return model
 
 
@@ -240,7 +240,8 @@ def read_packs(file: Path) -> tuple[dict[str, Any], Arrays]:
         if part == "values":
             scales = arrays.get(f"{whole}.scales", np.empty(0, np.float32))
             groups = arrays.get(f"{whole}.groups", np.empty((0, 0, 2 * LANES), np.int16))
-            packs[whole] = Packed(array, scales, groups)
+            factors = arrays.get(f"{whole}.factors", np.empty(0, np.float32))
+            packs[whole] = Packed(array, scales, groups, factors)
         elif part not in Packed._fields:
             packs[name] = array
     return told, packs

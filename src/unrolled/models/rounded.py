@@ -7,8 +7,6 @@ two ways differ by a step of it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -16,7 +14,9 @@ from torch import Tensor, nn
 
 from unrolled.kernels.formats import GROUP, LEVELS, SMALLEST, pack, unpack
 from unrolled.models.build import Model
+from unrolled.models.calibration import input_sizes
 from unrolled.models.decoder import Decoder
+from unrolled.models.laid_out import EMBEDDING, HEAD
 from unrolled.models.store import parameters
 
 
@@ -25,37 +25,42 @@ def is_matrix(name: str, weight: torch.Tensor) -> bool:
     return weight.ndim == 2 and "position_embedding" not in name
 
 
+Factors = dict[str, Float[Tensor, " inputs"]]
+"""What activations are multiplied by before they are rounded, by the name of their matrix."""
+
+
 @torch.no_grad()
-def round_weights(model: Model, weights: str) -> None:
-    """Put Ŵ in the place of each matrix W of a model."""
+def round_weights(model: Model, weights: str) -> Factors:
+    """Put Ŵ in the place of each matrix W of a model, as the compiled step has it."""
+    sizes = input_sizes(model) if weights == "int8" and isinstance(model, Decoder) else {}
+    factors = {}
     for name, weight in parameters(model).items():
         if is_matrix(name, weight):
-            near = unpack(pack(weight.float().numpy(), weights), weight.shape[1])
-            weight.copy_(torch.from_numpy(near))
+            inputs = weight.shape[1]
+            packed = pack(weight.float().numpy(), weights, sizes.get(name))
+            weight.copy_(torch.from_numpy(unpack(packed, inputs)))
+            factors[name] = torch.from_numpy(packed.factors[:inputs])
     vars(model)["format"] = weights
+    return factors
 
 
-def round_activations(model: Decoder) -> None:
+def round_activations(model: Decoder, factors: Factors) -> None:
     """Let all that a decoder's matrices are multiplied by be rounded before."""
-    for module in model.stack.blocks.modules():
+    for name, module in model.stack.blocks.named_modules(prefix="stack.blocks"):
         if isinstance(module, nn.Linear):
-            module.register_forward_pre_hook(_nearest_given)
-    model.stack.norm.register_forward_hook(_nearest_made)  # for the head
+            each = factors[f"{name}.weight"]
+            module.register_forward_pre_hook(lambda _, given, each=each: (nearest(given[0], each),))
+    head = factors[EMBEDDING if model.config.tie_embeddings else HEAD]
+    model.stack.norm.register_forward_hook(lambda *given: nearest(given[-1], head))
 
 
-def _nearest_given(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor]:
-    return (nearest(given[0]),)
-
-
-def _nearest_made(*given: Any) -> Tensor:
-    return nearest(given[-1])
-
-
-def nearest(x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows inputs"]:
+def nearest(
+    x: Float[Tensor, "*rows inputs"], factors: Float[Tensor, " inputs"]
+) -> Float[Tensor, "*rows inputs"]:
     """The activations that `kernels.activations.quantise` puts in the place of x."""
     inputs = x.shape[-1]
-    groups = F.pad(x, (0, -inputs % GROUP)).unflatten(-1, (-1, GROUP))
+    groups = F.pad(x * factors, (0, -inputs % GROUP)).unflatten(-1, (-1, GROUP))
     most = groups.abs().amax(-1, keepdim=True)
     whole = (groups * (LEVELS / most)).round()
     rounded = torch.where(most < SMALLEST, 0.0, whole * (most / LEVELS))
-    return rounded.flatten(-2)[..., :inputs]
+    return rounded.flatten(-2)[..., :inputs] / factors
