@@ -88,7 +88,9 @@ def _scores(count: int) -> Any:
 
                 none = [v.constant(FLOAT, 0, v.lanes)] * (SUMS * len(some))
                 sums = v.loop(INT64(0), even, v.lanes, none, by_lanes)
-                parts = [v.totals(sums[at : at + SUMS]) for at in range(0, len(sums), SUMS)]
+                total = v.totals(sums)
+                each = [range(at, at + SUMS) for at in range(0, len(sums), SUMS)]
+                parts = [v.pick(total, total, lanes) for lanes in each]
                 return v.loop(even, size, 1, parts, one_by_one)
 
             def eight(j, _):

@@ -266,7 +266,7 @@ class Vectors:
         return answer
 
     def totals(self, vectors: Sequence[Value]) -> Value:
-        """The sums over the lanes of each of n vectors, as one vector; n = 4 or 8, lanes ≥ n.
+        """The sums over the lanes of each of n vectors, as one vector; n = 2, 4, …, lanes.
 
         Halves are added to halves, always the same ones: [a₀ a₁] and [b₀ b₁] to [a₀ + a₁, b₀ + b₁],
         within chunks of n lanes, then of n / 2, …, 2. So number i comes to lie where the bits of i
@@ -278,7 +278,10 @@ class Vectors:
             lanes //= 2
             low, high = range(lanes), range(lanes, 2 * lanes)
             vectors = [add(self.pick(v, v, low), self.pick(v, v, high)) for v in vectors]
-        vectors = [vectors[i] for i in {4: (0, 2, 1, 3), 8: (0, 4, 2, 6, 1, 5, 3, 7)}[n]]
+        order = [0]
+        while len(order) < n:
+            order = [2 * i for i in order] + [2 * i + 1 for i in order]
+        vectors = [vectors[i] for i in order]
         while len(vectors) > 1:
             size = len(vectors) // 2
             chunks = range(0, n, 2 * size)

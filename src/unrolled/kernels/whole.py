@@ -32,6 +32,7 @@ these from 5 rows on, int8 from 10, and 64 rows take some six times their readin
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple, no_type_check
 
@@ -59,60 +60,71 @@ class Arrays(NamedTuple):
 
 @no_type_check
 def whole_totals(
-    v: Vectors, format: str, arrays: Arrays, number: Any, half: int, rows: list
+    v: Vectors, format: str, arrays: Arrays, numbers: list, half: int, rows: list
 ) -> list:
-    """Σ_g step_g Σ_(i in g) q_i xq_i of a block's outputs from `half` on, a row each.
+    """Σ_g step_g (a_g Σ_(i in g) q_i xq_i + …) of some blocks' outputs from `half` on, by row and
+    block.
 
-    `amx.TALL` rows, which follow one another, go by tiles (int8 alone).
+    `amx.TALL` rows, which follow one another, go by tiles (int8 alone, one block).
     """
-    b, width, tiled = v.builder, arrays.width, len(rows) == TALL
-    block, group_row = arrays.values.row(number), arrays.groups.row(number)
+    b, width, tiled, count = v.builder, arrays.width, len(rows) == TALL, len(numbers)
+    blocks = [arrays.values.row(number) for number in numbers]
+    group_rows = [arrays.groups.row(number) for number in numbers]
     x_rows, step_rows = [arrays.xq.row(r) for r in rows], [arrays.steps.row(r) for r in rows]
     lines = int8_lines if format == "int8" else int4_lines
 
     def multiplied(k, sums):
-        """The sums, of a row each, with a group's products."""
-        _ask(v, block, k, 1 if format == "int8" else 2)
+        """The sums, of a row and block each, with a group's products."""
+        for block in blocks:
+            _ask(v, block, k, 1 if format == "int8" else 2)
         if tiled:
-            sums = tile_sums(v, arrays.xq, rows[0], block, k)
+            sums = tile_sums(v, arrays.xq, rows[0], blocks[0], k)
             return [b.sitofp(total, float_type) for total in sums]
-        for quad, line in enumerate(lines(v, block, k, half)):
-            operands = v.operands(line)
-            for part, operand in enumerate(operands):
+        streams = [lines(v, block, k, half) for block in blocks]
+        for quad, some in enumerate(zip(*streams, strict=True)):
+            parts = [*zip(*map(v.operands, some), strict=True)]
+            for part, operands in enumerate(parts):
                 place = b.add(b.udiv(k, INT64(QUAD)), INT64(quad))
-                place = b.add(b.mul(place, INT64(len(operands))), INT64(part))
+                place = b.add(b.mul(place, INT64(len(parts))), INT64(part))
                 xs = [v.same(v.load(row, INT32, place), v.lanes) for row in x_rows]
-                sums = [v.plus_quads(operand, x, s) for x, s in zip(xs, sums, strict=True)]
+                pairs = zip(itertools.product(xs, operands), sums, strict=True)
+                sums = [v.plus_quads(operand, x, s) for (x, operand), s in pairs]
         return [b.sitofp(total, float_type) for total in sums]
 
+    def spread(kind, rows, place):
+        """A number of each row in all lanes, once a block."""
+        each = (v.same(v.load(row, kind, place), v.lanes) for row in rows)
+        return [number for number in each for _ in blocks]
+
     def behind(kind, k):
-        """Of each row what `quantise` left of the group, in all lanes."""
+        """Of each row what `quantise` left of the group."""
         place = b.udiv(b.add(width, b.udiv(k, INT64(GROUP // 2))), INT64(2))
-        return [v.same(v.load(row, kind, place), v.lanes) for row in x_rows]
+        return spread(kind, x_rows, place)
+
+    def of_groups(place):
+        """A number of each output's group, once a row."""
+        each = [b.sitofp(v.load(g, INT16, place, v.lanes), float_type) for g in group_rows]
+        return each * len(rows)
 
     def int8(k):
-        place = b.add(b.udiv(k, INT64(GROUP // LANES)), INT64(half))
-        a = b.sitofp(v.load(group_row, INT16, place, v.lanes), float_type)
-        return [b.fmul(a, some) for some in multiplied(k, [] if tiled else behind(INT32, k))]
+        a = of_groups(b.add(b.udiv(k, INT64(GROUP // LANES)), INT64(half)))
+        made = multiplied(k, [] if tiled else behind(INT32, k))
+        return [b.fmul(a, some) for a, some in zip(a, made, strict=True)]
 
     def int4(k):
-        made = multiplied(k, [v.constant(INT32, 0, v.lanes)] * len(rows))
-        a, m = (
-            b.sitofp(v.load(group_row, INT16, b.add(k, INT64(first + half)), v.lanes), float_type)
-            for first in (0, LANES)
-        )
-        both = zip(made, behind(FLOAT, k), strict=True)
-        return [v.plus_product(a, some, b.fmul(m, x)) for some, x in both]
+        made = multiplied(k, [v.constant(INT32, 0, v.lanes)] * (len(rows) * count))
+        a, m = (of_groups(b.add(k, INT64(first + half))) for first in (0, LANES))
+        four = zip(a, made, m, behind(FLOAT, k), strict=True)
+        return [v.plus_product(a, some, b.fmul(m, x)) for a, some, m, x in four]
 
     def group(k, totals):
         wholes, place = (int8 if format == "int8" else int4)(k), b.udiv(k, INT64(GROUP))
-        steps = [v.same(v.load(row, FLOAT, place), v.lanes) for row in step_rows]
-        three = zip(totals, wholes, steps, strict=True)
+        three = zip(totals, wholes, spread(FLOAT, step_rows, place), strict=True)
         return [b.fadd(total, b.fmul(some, step)) for total, some, step in three]
 
     none = v.constant(FLOAT, 0, v.lanes)
     float_type = none.type
-    return v.loop(INT64(0), width, GROUP, [none] * len(rows), group)
+    return v.loop(INT64(0), width, GROUP, [none] * (len(rows) * count), group)
 
 
 @no_type_check

@@ -50,7 +50,7 @@ from unrolled.models.stack import check_tokens, sinusoids
 if TYPE_CHECKING:
     from unrolled.models.decoder import Decoder
 
-BLOCK = 128
+BLOCK = 256
 """Positions of prompts that go through a step together."""
 WORTH_A_THREAD = 1 << 18
 """Products of a step (rows × weights) for which another thread is woken."""
