@@ -140,13 +140,13 @@ def test_int4_is_within_half_a_step_or_eight_units(weight):
     assert (np.abs(weight - c * q) <= c * np.maximum(a / 2, 8) * (1 + 1e-6)).all()
     assert (np.abs(unpack(packed, inputs) - c * q) <= 2.0**-24 * np.abs(c * q)).all()
     assert np.array_equal(
-        packed.scales, np.maximum(np.abs(weight).max(axis=1) / np.float32(1015), 2.0**-126)
+        packed.scales, np.maximum(np.abs(weight).max(axis=1) / np.float32(32759), 2.0**-126)
     )
     for first in range(0, inputs, GROUP):
         part = weight[:, first : first + GROUP].astype(np.float64)
         spread = (part.max(axis=1) - part.min(axis=1)) / c[:, 0]
         step = np.array(groups)[:, first // GROUP, 0]
-        assert ((np.abs(step - spread / 15) < 1) | (step == 1)).all()
+        assert ((np.abs(step - spread / 15) < 0.51) | (step == 1)).all()
 
 
 @given(matrices())
@@ -168,15 +168,15 @@ def test_float32_is_the_matrix_itself(weight):
     assert np.array_equal(unpack(pack(weight, "float32"), weight.shape[1]), weight)
 
 
-def test_a_matrix_on_the_points_of_int4_is_kept_to_the_last_bit_but_one_unit():
-    """Weights that were rounded by such a scheme before (Q4_1) lose little more."""
+def test_a_matrix_on_the_points_of_int4_is_kept():
+    """Weights that were rounded by such a scheme before (Q4_1) lose hardly more."""
     rng = np.random.default_rng(0)
     step, low = rng.uniform(0.5, 1, (40, 4, 1)), rng.uniform(-12, -4, (40, 4, 1))
     codes = rng.integers(0, 16, (40, 4, 32))
     codes[..., 0], codes[..., 1] = 0, 15
     weight = (codes * step + low).reshape(40, 128).astype(np.float32)
     error = np.abs(unpack(pack(weight, "int4"), 128) - weight)
-    assert (error.reshape(40, 4, 32) / step).mean() < 0.05  # rounding anew would be 0.25
+    assert (error.reshape(40, 4, 32) / step).max() < 0.01  # rounding anew would be up to 0.5
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -196,7 +196,7 @@ def test_padding_and_strides_change_nothing(format):
 
 def test_the_padding_of_a_group_does_not_stretch_it():
     weight = np.linspace(100, 101, 33, dtype=np.float32)[None]
-    assert steps_and_lowest(pack(weight, "int4"), 0, 1) == (1, 1015 - 8)
+    assert steps_and_lowest(pack(weight, "int4"), 0, 1) == (1, 32759 - 8)
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -61,31 +61,32 @@ def whole_activations(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return xq, steps
 
 
-def whole_weights(packed: Packed, inputs: int) -> np.ndarray:
-    """Of all outputs, those of the padding too."""
-    blocks, width = len(packed.values), padded(inputs)
+def whole_weights(packed: Packed, inputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of all outputs q [outputs, inputs], and of their groups a and m [outputs, groups]."""
+    blocks, width, outputs = len(packed.values), padded(inputs), len(packed.scales)
     if packed.format == "int8":
         quads = packed.values.reshape(blocks, -1, 16, 4).astype(np.int64)
-        a, m = packed.groups.transpose(0, 2, 1)[..., None], 0
+        a, m = packed.groups.transpose(0, 2, 1), np.zeros((blocks, 16, width // GROUP))
     else:
         byte = packed.values.reshape(blocks, -1, 1, 16, 4).astype(np.int64)
         quads = np.concatenate([byte % 16, byte // 16], axis=2).reshape(blocks, -1, 16, 4)
-    whole = quads.transpose(0, 2, 1, 3).reshape(blocks, 16, -1, GROUP)
-    if packed.format == "int4":
-        a, m = packed.groups.reshape(blocks, -1, 2, 16).transpose(2, 0, 3, 1)[..., None]
-    whole = a.astype(np.int64) * whole + m
-    return whole.reshape(16 * blocks, width)[: len(packed.scales), :inputs]
+        a, m = packed.groups.reshape(blocks, -1, 2, 16).transpose(2, 0, 3, 1)
+    q = quads.transpose(0, 2, 1, 3).reshape(16 * blocks, width)[:outputs, :inputs]
+    each = (np.float32(number).reshape(16 * blocks, -1)[:outputs] for number in (a, m))
+    return q, *each
 
 
 def reference(packed: Packed, x: np.ndarray) -> np.ndarray:
     """The integer formats' y, rounded where the formula says so and nowhere else."""
     xq, steps = whole_activations(x)
-    q = whole_weights(packed, x.shape[1])
+    q, a, m = whole_weights(packed, x.shape[1])
     total = np.zeros((len(x), len(q)), np.float32)
-    for first in range(0, x.shape[1], 32):
+    for number, first in enumerate(range(0, x.shape[1], 32)):
         group = slice(first, first + 32)
-        whole = xq[:, group] @ q[:, group].T
-        total += whole.astype(np.float32) * steps[:, first : first + 1]
+        products, sums = xq[:, group] @ q[:, group].T, xq[:, group].sum(axis=1, keepdims=True)
+        assert (np.abs(products) < 2**24).all()
+        whole = np.float32(products) * a[:, number] + np.float32(sums) * m[:, number]
+        total += whole * steps[:, first : first + 1]
     return total * packed.scales
 
 
@@ -147,10 +148,10 @@ def test_every_number_of_rows_to_64_agrees_with_the_reference(format):
 def test_the_largest_whole_numbers_do_not_overflow(format, inputs, sign, rows, outputs):
     if format == "int8":
         packed = pack(np.ones((outputs, inputs), np.float32), format)
-    else:  # q = 15 and 15 a + m = 1023, which `pack` promises never to pass
+    else:  # q = 15 and 15 a + m = 32767, which `pack` promises never to pass
         blocks = -(-outputs // 16)
         values = np.full((blocks, 16 * padded(inputs) // 2), 255, np.uint8)
-        pairs = np.tile(np.repeat(np.int16([68, 3]), 16), (blocks, groups(inputs), 1))
+        pairs = np.tile(np.repeat(np.int16([2184, 7]), 16), (blocks, groups(inputs), 1))
         ones = np.ones(max(outputs, padded(inputs)), np.float32)
         packed = Packed(values, ones[:outputs], pairs, ones[: padded(inputs)])
     x = np.full((rows, inputs), sign * 3, np.float32)

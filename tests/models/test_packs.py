@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unrolled.errors import BadInput
-from unrolled.kernels.formats import FORMATS, Packed, pack, smoothing, unpack
+from unrolled.kernels.formats import FORMATS, WHOLE, Packed, pack, smoothing, unpack
 from unrolled.models import Decoder, ModelConfig, build, load, packs
 from unrolled.models.calibration import input_sizes
 from unrolled.models.laid_out import EMBEDDING, matrices, multiplied
@@ -288,11 +288,12 @@ def test_without_numba_it_is_pytorch_with_the_near_matrices(weights: str, run: P
     assert line.startswith(f"{weights} by PyTorch")
     assert "pip install 'unrolled[fast]'" in line
     exact = load(run)
-    sizes = input_sizes(exact) if weights == "int8" else {}
+    sizes = input_sizes(exact) if weights in WHOLE else {}
     original = parameters(exact)
     for name, weight in parameters(model).items():
         array = original[name].numpy()
-        packed = pack(array, weights, sizes.get(name)) if array.ndim == 2 else None
+        kept = "int8" if (weights, name) == ("int4", EMBEDDING) else weights
+        packed = pack(array, kept, sizes.get(name)) if array.ndim == 2 else None
         near = unpack(packed, array.shape[1]) if packed else array
         assert np.array_equal(weight.numpy(), near)
         assert np.array_equal(near, array) == (array.ndim == 1)

@@ -20,7 +20,9 @@ class Model(NamedTuple):
     """
 
     like: Packed
-    """Empty, but of the types of all the matrices."""
+    """Empty, but of the types of all matrices of the layers."""
+    head: Packed
+    """The same of the last one, which makes the logits."""
     places: np.ndarray
     """int64 [4 · layers + 1, 10]: of the values of each matrix the address and both sizes, of its
     scales the address and the size, of its groups the address and the first two sizes, of its
@@ -100,14 +102,18 @@ def lend(typing: Any, array: Any) -> Any:
 
 @compiled
 @no_type_check
+def lent_matrix(one):
+    """The same for a matrix's."""
+    return Packed(lend(one.values), lend(one.scales), lend(one.groups), lend(one.factors))
+
+
+@compiled
+@no_type_check
 def lent(model, rows, work):
     """The same for all of a step's arrays."""
-    like = Packed(
-        lend(model.like.values), lend(model.like.scales), lend(model.like.groups),
-        lend(model.like.factors),
-    )  # fmt: skip
+    like, head = lent_matrix(model.like), lent_matrix(model.head)
     model = Model(
-        like, lend(model.places), lend(model.norms), lend(model.biases), lend(model.cos),
+        like, head, lend(model.places), lend(model.norms), lend(model.biases), lend(model.cos),
         lend(model.sin), lend(model.ones), model.heads, model.kv_heads, model.head_size,
         model.eps, model.centred, model.gated,
     )  # fmt: skip

@@ -42,7 +42,7 @@ LANES = 16
 """Outputs that stand side by side; their number is padded to a multiple of it."""
 WHOLE = ("int8", "int4")
 """The integer formats."""
-LARGEST = {"int8": 1024 * 127, "int4": 1023}
+LARGEST = {"int8": 1024 * 127, "int4": 2**15 - 1}
 """No whole-numbered weight, a q or a q + m, is beyond this."""
 LEVELS = 127
 """Nor a whole-numbered activation beyond this, so that sums over a group are exact in float32."""
@@ -136,13 +136,12 @@ def pack(
     where a, of 1 to 1024, exceeds max |W / f| of the group / (127 c) by less than 1: q is the whole
     number nearest to W / (c a f), and that is nowhere beyond 127.
 
-    int4: |W - Ŵ| ≤ c max(a / 2, 8) with c = max |W_o| / 1015, where a exceeds R / 15 by less than
-    1, R = (highest - lowest of the group) / c; so about R / 30 units. For: a is R / 15 rounded up
-    or down (at least 1), whichever leaves the smaller sum of squares, and m puts the 16 points
-    a q + m in the middle of the group, within 1/2. Rounded up, they reach over the group, but for
-    that 1/2, so that the nearest point is within a / 2. Rounded down, R < 15 a + 15, so a weight is
-    beyond the last point by at most 15 / 2 + 1/2, or within a / 2 of one. Points reach
-    beyond the weights by at most the same 8 units, so |a q + m| ≤ 1015 + 8.
+    int4: |W - Ŵ| ≤ c max(a / 2, 8) with c = max |W_o| / 32759, where a is the whole number nearest
+    to R / 15 (at least 1), R = (highest - lowest of the group) / c; so R / 30 units for all but the
+    smallest groups. For: m puts the 16 points a q + m in the middle of the group, within 1/2. They
+    reach over it on either side by up to 8 units (where a = 1), or it over them by up to 15 / 4 +
+    1/2, and everywhere else the nearest point is within a / 2. So |a q + m| ≤ 32759 + 8. Weights
+    that had four bits and a step for 32 inputs before come out as they were, to a few units.
 
     Raises BadInput for an unknown format, and weights that are not numbers below 2¹²⁷; W / f, where
     there are sizes.
@@ -257,7 +256,7 @@ def unpack(
         whole = q.reshape(count, width // GROUP, GROUP) * packed.groups[block, :, lane, None]
     else:
         byte = values.reshape(len(values), width // 8, LANES, 4)[block, :, lane]
-        codes = np.stack([byte & 15, byte >> 4], axis=2).astype(np.int16)
+        codes = np.stack([byte & 15, byte >> 4], axis=2).astype(np.int32)
         a, m = (packed.groups[block, :, lane + first, None] for first in (0, LANES))
         whole = codes.reshape(count, width // GROUP, GROUP) * a + m
     whole = whole.reshape(count, width)[:, :inputs]
@@ -282,16 +281,10 @@ def _grouped(
     """Q (uint8) and (a, m) (int16) of each group of weights, given in units of their rows."""
     lowest, highest = units.min(axis=-1), units.max(axis=-1)
 
-    def points(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        m = np.rint((lowest + highest - _CODES * a) / 2)
-        q = np.clip(np.rint((units - m[..., None]) / a[..., None]), 0, _CODES)
-        error = np.square(q * a[..., None] + m[..., None] - units).sum(axis=-1)
-        return q.astype(np.uint8), np.stack([a, m], axis=-1).astype(np.int16), error
-
-    step = (highest - lowest) / _CODES
-    up, down = points(np.maximum(1, np.ceil(step))), points(np.maximum(1, np.floor(step)))
-    better = (down[2] < up[2])[..., None]
-    return np.where(better, down[0], up[0]), np.where(better, down[1], up[1])
+    a = np.maximum(1, np.rint((highest - lowest) / _CODES))
+    m = np.rint((lowest + highest - _CODES * a) / 2)
+    q = np.clip(np.rint((units - m[..., None]) / a[..., None]), 0, _CODES)
+    return q.astype(np.uint8), np.stack([a, m], axis=-1).astype(np.int16)
 
 
 def _check(format: str) -> None:

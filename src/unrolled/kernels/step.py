@@ -50,9 +50,8 @@ def _pointer(typing: Any, address: Any, like: Any) -> Any:
 
 @compiled
 @no_type_check
-def _matrix(model, number):
-    """A matrix of the model; its bias is apart."""
-    place, like = model.places[number], model.like
+def _matrix(like, place):
+    """A matrix of the model, of the types of `like`; its bias is apart."""
     values = carray(_pointer(place[0], like.values), (place[1], place[2]))
     scales = carray(_pointer(place[3], like.scales), (place[4],))
     groups = carray(_pointer(place[5], like.groups), (place[6], place[7], like.groups.shape[2]))
@@ -62,9 +61,10 @@ def _matrix(model, number):
 
 @compiled
 @no_type_check
-def _round(model, number, x, narrow, steps, first, last):
-    """Rows first…last of what a matrix is multiplied by, as its format takes them."""
-    quantise(_matrix(model, number), x[first:last], narrow[first:last], steps[first:last])
+def _round(model, layer, which, x, narrow, steps, first, last):
+    """Rows first…last of what a layer's matrix is multiplied by, as its format takes them."""
+    matrix = _matrix(model.like, model.places[4 * layer + which])
+    quantise(matrix, x[first:last], narrow[first:last], steps[first:last])
 
 
 @compiled
@@ -160,7 +160,8 @@ def _product(model, layer, which, offset, x, narrow, steps, out, first, last, st
 
     They are added to the stream too, where it has rows.
     """
-    multiply(_matrix(model, 4 * layer + which), x, narrow, steps, out, first, last)
+    matrix = _matrix(model.like, model.places[4 * layer + which])
+    multiply(matrix, x, narrow, steps, out, first, last)
     for r in range(out.shape[0]):
         made = out[r, first:last]
         if model.biases.shape[1]:
@@ -204,7 +205,7 @@ def _layer(model, rows, work, layer, barrier, due, thread, threads):
     from_, to = share(count, 1, thread, threads)
     for r in range(from_, to):
         _normed(model, 2 * layer, work.x[r], work.h[r])
-    _round(model, 4 * layer + QKV, work.h, work.narrow, work.steps, from_, to)
+    _round(model, layer, QKV, work.h, work.narrow, work.steps, from_, to)
     due += threads
     meet(barrier, due)
     first, last = share(wide // size, 1, thread, threads)
@@ -219,7 +220,7 @@ def _layer(model, rows, work, layer, barrier, due, thread, threads):
     _heard(model, rows, work, layer, thread, threads)
     due += threads
     meet(barrier, due)
-    _round(model, 4 * layer + OUT, work.h, work.narrow, work.steps, from_, to)
+    _round(model, layer, OUT, work.h, work.narrow, work.steps, from_, to)
     due += threads
     meet(barrier, due)
     first, last = share(hidden, LINE, thread, threads)
@@ -230,7 +231,7 @@ def _layer(model, rows, work, layer, barrier, due, thread, threads):
     meet(barrier, due)
     for r in range(from_, to):
         _normed(model, 2 * layer + 1, work.x[r], work.h[r])
-    _round(model, 4 * layer + UP, work.h, work.narrow, work.steps, from_, to)
+    _round(model, layer, UP, work.h, work.narrow, work.steps, from_, to)
     due += threads
     meet(barrier, due)
     bias = wide + hidden
@@ -243,7 +244,7 @@ def _layer(model, rows, work, layer, barrier, due, thread, threads):
     _activate(model, work.inner, work.active, up_first, up_last)
     due += threads
     meet(barrier, due)
-    _round(model, 4 * layer + DOWN, work.active, work.narrow_active, work.steps_active, from_, to)
+    _round(model, layer, DOWN, work.active, work.narrow_active, work.steps_active, from_, to)
     due += threads
     meet(barrier, due)
     bias += work.inner.shape[1]
@@ -303,14 +304,14 @@ def _made(fingerprint: str) -> Any:
         from_, to = share(wanted, 1, thread, threads)
         for w in range(from_, to):
             _normed(model, 2 * last, work.x[rows.wanted[w]], work.h[w])
-        _round(model, 4 * last, work.h, work.narrow, work.steps, from_, to)
+        head = _matrix(model.head, model.places[4 * last])
+        quantise(head, work.h[from_:to], work.narrow[from_:to], work.steps[from_:to])
         due += threads
         meet(barrier, due)
         first, end = share(log_probs.shape[1], CHUNK, thread, threads)
         multiply(
-            _matrix(model, 4 * last), work.h[:wanted], work.narrow[:wanted], work.steps[:wanted],
-            log_probs, first, end,
-        )  # fmt: skip
+            head, work.h[:wanted], work.narrow[:wanted], work.steps[:wanted], log_probs, first, end
+        )
         _summed(model, log_probs, work.sums, work.scores[thread, 0], first, end)
         due += threads
         meet(barrier, due)

@@ -6,9 +6,9 @@ row and group g of 32 inputs (`activations.quantise`; m in int4 alone):
     y_o = c_o Σ_g step_g (a_og Σ_(i in g) q_oi xq_i + m_og Σ_(i in g) xq_i)
 
 The inner sums are below 2²⁴, so they are exact, in whole numbers or in float32; it doesn't matter
-in which order, on how many lanes or threads they are taken. What is in brackets is rounded once;
-the outer sum goes from the first group to the last, rounded after each product and each sum. So
-these numbers are the same bits on every machine. Steps for so few inputs keep activations of 8 bits
+in which order, on how many lanes or threads they are taken. The outer one goes from the first group
+to the last, and all else is rounded after each product and each sum. So these numbers are the same
+bits on every machine. Steps for so few inputs keep activations of 8 bits
 near: one large number makes 31 others coarse, and not a whole row (as llama.cpp's Q8_0; Dettmers et
 al. 2022, section 2, on outliers).
 
@@ -115,7 +115,7 @@ def whole_totals(
         made = multiplied(k, [v.constant(INT32, 0, v.lanes)] * (len(rows) * count))
         a, m = (of_groups(b.add(k, INT64(first + half))) for first in (0, LANES))
         four = zip(a, made, m, behind(FLOAT, k), strict=True)
-        return [v.plus_product(a, some, b.fmul(m, x)) for a, some, m, x in four]
+        return [b.fadd(b.fmul(a, some), b.fmul(m, x)) for a, some, m, x in four]
 
     def group(k, totals):
         wholes, place = (int8 if format == "int8" else int4)(k), b.udiv(k, INT64(GROUP))

@@ -39,18 +39,30 @@ def multiplied(config: ModelConfig) -> int:
     return sum(outputs * inputs for outputs, inputs in matrices(config).values())
 
 
+def format_for(name: str, weights: str) -> str:
+    """The format of a parameter in a model of format `weights`.
+
+    In int4 embeddings and heads have 8 bits: what four cost there is most of what they cost at all,
+    as with SmolLM2-135M (benchmarks/LOG.md), and everybody keeps them so (llama.cpp, OpenVINO).
+    """
+    of_tokens = name.endswith(("embedding.weight", "head.linear.weight"))
+    return "int8" if weights == "int4" and of_tokens else weights
+
+
 def checked(config: ModelConfig, packs: Packs) -> str:
     """The format of the matrices, all there and of the sizes that the config says."""
-    formats = set()
+    formats: dict[str, str] = {}
     for name, shape in matrices(config).items():
         held = packs.get(name)
         if not isinstance(held, Packed):
             raise BadInput(f"{name} should be a packed matrix, not {type(held).__name__}")
-        formats.add(held.format)
+        formats[name] = held.format
         _check_parts(name, held, *shape)
-    if len(formats) != 1:
-        raise BadInput(f"the matrices should be of one format, not {', '.join(sorted(formats))}")
-    return formats.pop()
+    first = next(iter(formats.values()))
+    if any(held != format_for(name, first) for name, held in formats.items()):
+        found = ", ".join(sorted({*formats.values()}))
+        raise BadInput(f"the matrices should be of one format, not {found}")
+    return first
 
 
 def _check_parts(name: str, held: Packed, outputs: int, inputs: int) -> None:
@@ -90,7 +102,7 @@ def laid_out(config: ModelConfig, packs: Packs) -> Any:
     """The model as the step reads it (`kernels.arrays.Model`)."""
     from unrolled.kernels.arrays import CHUNK, Model
 
-    places = []
+    places, likes = [], []
     for name in matrices(config):
         pack = packs[name]
         assert isinstance(pack, Packed)
@@ -105,11 +117,13 @@ def laid_out(config: ModelConfig, packs: Packs) -> Any:
                 *(factors.ctypes.data, *factors.shape),
             ]
         )
-        like = Packed(
-            np.empty((0, 0), values.dtype),
-            np.empty(0, scales.dtype),
-            np.empty((0, 0, groups.shape[2]), groups.dtype),
-            np.empty(0, factors.dtype),
+        likes.append(
+            Packed(
+                np.empty((0, 0), values.dtype),
+                np.empty(0, scales.dtype),
+                np.empty((0, 0, groups.shape[2]), groups.dtype),
+                np.empty(0, factors.dtype),
+            )
         )
     layers, hidden = config.num_layers, config.hidden_size
     norms = np.zeros((2 * layers + 1, 2, hidden), np.float32)
@@ -131,7 +145,7 @@ def laid_out(config: ModelConfig, packs: Packs) -> Any:
     if config.positions == "rope":
         cos, sin = (table.numpy() for table in rotary_table(config))
     return Model(
-        like, np.array(places, np.int64), norms, biases, cos, sin,
+        likes[0], likes[-1], np.array(places, np.int64), norms, biases, cos, sin,
         np.ones(max(hidden, config.max_positions, CHUNK), np.float32),
         config.num_heads, config.kv_heads, config.head_size, np.float32(config.norm_eps),
         config.norm == "layernorm", config.activation == "swiglu",

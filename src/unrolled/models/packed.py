@@ -7,10 +7,10 @@
     refusal(model)                                          why a model can't go this way, or None
 
 `packs` names every parameter as the `Decoder` does (`stack.blocks.0.attention.qkv.weight`): what
-`matrices` lists as a `Packed`, all of one format, the rest as float32 arrays. An embedding of its
-own (not tied to the head) may be either. Arrays are used where they are, not copied, and must not
-change. Where numba is missing or a model is refused, the ordinary `Decoder` with Ŵ
-(`kernels.formats.unpack`) in the place of W gives the same answers, but for the rounding of
+`matrices` lists as a `Packed`, of one format (`format_for`), the rest as float32 arrays. An
+embedding of its own (not tied to the head) may be either. Arrays are used where they are, not
+copied, and must not change. Where numba is missing or a model is refused, the ordinary `Decoder`
+with Ŵ (`kernels.formats.unpack`) in the place of W gives the same answers, but for the rounding of
 activations to 8 bits in the integer formats.
 """
 
@@ -29,7 +29,7 @@ from torch import Tensor
 
 from unrolled.errors import BadInput
 from unrolled.kernels import no_numba
-from unrolled.kernels.formats import Packed, empty, groups, pack, quantised, unpack
+from unrolled.kernels.formats import WHOLE, Packed, empty, groups, pack, quantised, unpack
 from unrolled.models.batch import IGNORED, Batch, segments
 from unrolled.models.calibration import input_sizes
 from unrolled.models.config import ModelConfig
@@ -40,6 +40,7 @@ from unrolled.models.laid_out import (
     array_of,
     checked,
     embedding,
+    format_for,
     laid_out,
     matrices,
     multiplied,
@@ -79,14 +80,14 @@ def refused(config: ModelConfig) -> str | None:
 def pack_model(model: Decoder, weights: str) -> dict[str, Packed | np.ndarray]:
     """A decoder's parameters as `packed_decoder` takes them, the matrices in a format.
 
-    For int8 it first writes some text (see `calibration`). Raises `BadInput` for an unknown format,
-    and weights that are no numbers.
+    In the integer formats it first writes some text (see `calibration`). Raises `BadInput` for an
+    unknown format, and weights that are no numbers.
     """
     packed = {*matrices(model.config), EMBEDDING}
-    sizes = input_sizes(model) if weights == "int8" else {}
+    sizes = input_sizes(model) if weights in WHOLE else {}
     arrays = ((n, p.detach().float().numpy()) for n, p in model.named_parameters())
     return {
-        name: pack(array, weights, sizes.get(name)) if name in packed else array
+        name: pack(array, format_for(name, weights), sizes.get(name)) if name in packed else array
         for name, array in arrays
     }
 

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unrolled.kernels.formats import GROUP, LEVELS, SMALLEST, pack, unpack
+from unrolled.kernels.formats import GROUP, LEVELS, SMALLEST, WHOLE, pack, unpack
 from unrolled.models.build import Model
 from unrolled.models.calibration import input_sizes
 from unrolled.models.decoder import Decoder
-from unrolled.models.laid_out import EMBEDDING, HEAD
+from unrolled.models.laid_out import EMBEDDING, HEAD, format_for
 from unrolled.models.store import parameters
 
 
@@ -32,12 +32,13 @@ Factors = dict[str, Float[Tensor, " inputs"]]
 @torch.no_grad()
 def round_weights(model: Model, weights: str) -> Factors:
     """Put Ŵ in the place of each matrix W of a model, as the compiled step has it."""
-    sizes = input_sizes(model) if weights == "int8" and isinstance(model, Decoder) else {}
+    sizes = input_sizes(model) if weights in WHOLE and isinstance(model, Decoder) else {}
     factors = {}
     for name, weight in parameters(model).items():
         if is_matrix(name, weight):
             inputs = weight.shape[1]
-            packed = pack(weight.float().numpy(), weights, sizes.get(name))
+            array = weight.float().numpy()
+            packed = pack(array, format_for(name, weights), sizes.get(name))
             weight.copy_(torch.from_numpy(unpack(packed, inputs)))
             factors[name] = torch.from_numpy(packed.factors[:inputs])
     vars(model)["format"] = weights
