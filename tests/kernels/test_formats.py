@@ -109,6 +109,23 @@ def test_factors_are_the_nearest_powers_of_two_to_what_makes_both_sides_alike():
     assert smoothing(np.ones((2, 0), np.float32), np.ones(0, np.float32)).tolist() == []
 
 
+def test_inputs_that_are_quiet_count_as_a_quarter_of_the_middle_one():
+    """They may speak up, and should then be no coarser for their group than others that large."""
+    weight = np.ones((2, 5), np.float32)
+    quiet = smoothing(weight, np.float32([8, 4, 4, 0.01, 0]))
+    assert np.array_equal(quiet, smoothing(weight, np.float32([8, 4, 4, 1, 1])))
+    assert quiet.tolist() == [0.25, 0.5, 0.5, 1, 1]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_no_format_can_hold_is_refused_before_anything_overflows(format):
+    with pytest.raises(BadInput, match=r"below 2\^127"):
+        pack(np.full((2, 3), 1e300), format)
+    largest = np.full((2, 40), 1.5e38, np.float32)
+    packed = pack(largest, format, np.arange(1, 41, dtype=np.float32) ** 3)
+    assert np.allclose(unpack(packed, 40), largest, rtol=0.01)
+
+
 def test_large_inputs_cost_the_others_less_where_their_sizes_are_known():
     """Products of rounded activations and weights against exact ones."""
     rng = np.random.default_rng(0)

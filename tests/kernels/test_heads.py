@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from typing import Any
+
 import numpy as np
 import pytest
 
 pytest.importorskip("numba")
 
 import numba
+from numba.core.registry import CPUDispatcher
 
+from unrolled import kernels
 from unrolled.kernels.heads import attend
 
 
@@ -82,3 +88,15 @@ def test_large_scores_neither_overflow_nor_hide_what_is_no_number() -> None:
     for wrong in (np.nan, np.inf):
         queries[0, 0] = wrong
         assert np.isnan(run(queries, keys, values, slots)).all()
+
+
+def test_no_two_compiled_functions_have_one_name() -> None:
+    """Kept code is linked by name, and a number that another process may have given to another."""
+    found: dict[tuple[str, str], Any] = {}
+    for info in pkgutil.iter_modules(kernels.__path__, "unrolled.kernels."):
+        for value in vars(importlib.import_module(info.name)).values():
+            if isinstance(value, CPUDispatcher):
+                function = value.py_func
+                name = (function.__module__, function.__qualname__)
+                assert found.setdefault(name, value) is value, name
+    assert ("unrolled.kernels.heads", "attend") in found

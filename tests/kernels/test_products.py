@@ -108,7 +108,7 @@ def check(format: str, x: np.ndarray, weight: np.ndarray) -> None:
     y = product(packed, x)
     if format in ("int8", "int4"):
         factors = packed.factors[:inputs]
-        assert (len(set(factors)) > 1) == (format == "int8" and inputs > 1)
+        assert len(set(factors)) > 1 or format != "int8" or inputs < 20
         x = x * factors
         assert np.array_equal(y, reference(packed, x))
         # And is near to the product with the matrix that the format stands for: half a step a term.
@@ -164,11 +164,11 @@ def test_the_largest_whole_numbers_do_not_overflow(format, inputs, sign, rows, o
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_row_is_the_same_bits_in_any_batch_and_for_any_division_of_outputs(format):
     rng = np.random.default_rng(3)
-    x, weight = draw(rng, 17, 61, 653)
+    x, weight = draw(rng, 40, 61, 653)
     packed = pack(weight, format)
     alone = np.concatenate([product(packed, row[None]) for row in x])
-    for rows in range(2, 18):
-        order = rng.permutation(17)[:rows]
+    for rows in (*range(2, 18), *range(29, 41)):
+        order = rng.permutation(40)[:rows]
         cuts = tuple(sorted(rng.integers(0, 62, rng.integers(0, 5)).tolist()))
         assert np.array_equal(product(packed, x[order], cuts), alone[order])
 
@@ -338,7 +338,7 @@ print(*multiply.inspect_asm().values())
 RUN = """
 import numpy as np, test_products as t
 for format in {formats}:
-    for rows, outputs, inputs in [(7, 6, 300), (2, 5, 1101), (11, 37, 545), (37, 19, 130)]:
+    for rows, outputs, inputs in [(7, 6, 300), (2, 5, 1101), (11, 37, 545), (37, 75, 130)]:
         x, weight = t.draw(np.random.default_rng(rows), rows, outputs, inputs)
         t.check(format, x, weight)
         packed = t.pack(weight, format)

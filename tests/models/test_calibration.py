@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -60,10 +62,12 @@ def test_sizes_are_those_of_the_text_that_the_model_wrote(
 
 def test_a_model_is_left_as_it_was() -> None:
     model = made(dropout=0.5).train()
+    model.stack.blocks[0].eval()
+    modes = [module.training for module in model.modules()]
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     state = torch.random.get_rng_state()
     one = input_sizes(model)
-    assert model.training
+    assert [module.training for module in model.modules()] == modes
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
@@ -76,3 +80,22 @@ def test_a_model_of_no_numbers_has_sizes_of_none() -> None:
     with torch.no_grad():
         model.stack.norm.weight.fill_(torch.nan)
     assert np.isnan(input_sizes(model)[EMBEDDING]).all()
+
+
+def test_others_may_use_the_model_meanwhile() -> None:
+    model = made()
+    alone, ended = input_sizes(model), threading.Event()
+
+    def use() -> None:
+        with torch.no_grad():
+            while not ended.is_set():
+                model(torch.tensor([[1, 2, 3]]))
+
+    other = threading.Thread(target=use)
+    other.start()
+    try:
+        meanwhile = input_sizes(model)
+    finally:
+        ended.set()
+        other.join()
+    assert all(np.array_equal(alone[name], meanwhile[name]) for name in alone)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.models.test_packed import made
 from tests.models.test_packs import logits, saved
 
 from unrolled.kernels.formats import FORMATS, pack, quantised
@@ -15,7 +17,7 @@ from unrolled.models import packs
 from unrolled.models.batch import IGNORED, Batch
 from unrolled.models.packed import PackedDecoder
 from unrolled.models.packs import load_packed
-from unrolled.models.rounded import nearest
+from unrolled.models.rounded import nearest, round_activations, round_weights
 
 
 def test_both_ways_round_activations_alike() -> None:
@@ -46,6 +48,17 @@ def test_both_ways_round_activations_alike() -> None:
     assert np.abs(whole[real] - np.rint(whole[real])).max() < 1e-4
     assert (np.abs(found - x)[real] <= np.maximum(0.5001 * each, 2.0**-100)[real]).all()
     assert (found[real & (each == 0)] == 0).all()
+
+
+def test_a_rounded_model_can_be_copied_and_take_another_number_format() -> None:
+    model = made()
+    round_activations(model, round_weights(model, "int8"))
+    tokens = torch.tensor([[3, 1, 4, 1, 5]])
+    with torch.no_grad():
+        expected = model(tokens)
+        assert torch.equal(pickle.loads(pickle.dumps(model))(tokens), expected)
+        near = model.bfloat16()(tokens).float()
+    assert 0 < (near - expected).abs().max() < 0.2 * expected.abs().max()
 
 
 @pytest.mark.parametrize("weights", FORMATS)

@@ -7,11 +7,10 @@ A matrix W [outputs, inputs] is kept as the arrays of a `Packed`, which stand fo
     int8        Ŵ = c a q f       c a unit for each output, q whole, |q| ≤ 127, and a, f as below
     int4        Ŵ = c (a q + m)   a, m whole for each output and group of 32 inputs, q in 0…15
 
-so that in both integer formats a row of Ŵ is a whole-numbered row times one unit, and a product
-with whole-numbered activations is exact within a group (`whole`). f is a power of two for each
-input, by which its activations are multiplied before they are rounded (`smoothing`). In all of
-them 16 outputs stand side by side, an output for each lane of a vector, in the integer formats four
-inputs after four:
+so that in both integer formats Σ q x over a group of whole-numbered activations x is exact
+(`whole`). f is a power of two for each input, by which its activations are multiplied before they
+are rounded (`smoothing`). In all of them 16 outputs stand side by side, an output for each lane of
+a vector, in the integer formats four inputs after four:
 
     values of outputs 0…15, floats   o₀ i₀   o₁ i₀  …  o₁₅ i₀   o₀ i₁ …
     the same of int8                 o₀ i₀ i₁ i₂ i₃   o₁ i₀ i₁ i₂ i₃  …  o₁₅ i₀ i₁ i₂ i₃   o₀ i₄ …
@@ -53,6 +52,7 @@ _CODES = 15  # the largest q of int4
 _SMALLEST_UNIT = np.float32(2.0**-126)  # below it float32 loses bits, and a unit its accuracy
 _LARGEST_WEIGHT = 2.0**127
 _RANGE = 2.0**-16  # sizes below so much of the largest count as so much
+_QUIET = 4.0  # and of activations, those below the middle one over this
 _LINE = 64  # bytes
 _BLOCK = 1 << 20  # weights packed at a time, so that float64 copies stay small
 
@@ -134,7 +134,7 @@ def pack(
 
     int8: |W - Ŵ| ≤ c a f / 2 with c = max |W_o / f| / 130048 (at least 2⁻¹²⁶, here and below),
     where a, of 1 to 1024, exceeds max |W / f| of the group / (127 c) by less than 1: q is the whole
-    number nearest to W / (c a f), and that is nowhere beyond 127.
+    number nearest to W / (c a f), and that is nowhere beyond 127. (f = 1 should W / f pass 2¹²⁷.)
 
     int4: |W - Ŵ| ≤ c max(a / 2, 8) with c = max |W_o| / 32759, where a is the whole number nearest
     to R / 15 (at least 1), R = (highest - lowest of the group) / c; so R / 30 units for all but the
@@ -143,26 +143,25 @@ def pack(
     1/2, and everywhere else the nearest point is within a / 2. So |a q + m| ≤ 32759 + 8. Weights
     that had four bits and a step for 32 inputs before come out as they were, to a few units.
 
-    Raises BadInput for an unknown format, and weights that are not numbers below 2¹²⁷; W / f, where
-    there are sizes.
+    Raises BadInput for an unknown format, and weights that are not numbers below 2¹²⁷.
     """
     _check(format)
+    most = max(weight.max(initial=0.0), -weight.min(initial=0.0))
+    if not most < _LARGEST_WEIGHT:
+        raise BadInput("weights must be finite and below 2^127 to be packed; some are not")
     weight = np.ascontiguousarray(weight, dtype=np.float32)
     outputs, inputs = weight.shape
     factors = np.ones(padded(inputs), np.float32)
-    if format == "int8" and sizes is not None:
-        factors[:inputs] = smoothing(weight, sizes)
-        weight = weight / factors[:inputs]
-    if not np.abs(weight).max(initial=0.0) < _LARGEST_WEIGHT:
-        raise BadInput("weights must be finite and below 2^127 to be packed; some are not")
     if format not in WHOLE:
         ones, no_groups = np.ones(outputs, np.float32), np.empty((0, 0, 2 * LANES), np.int16)
         return Packed(_floats(weight, format), ones, no_groups, factors[:0])
+    if format == "int8" and sizes is not None:
+        found = smoothing(weight, sizes)
+        if most < _LARGEST_WEIGHT * found.min(initial=1.0):
+            factors[:inputs] = found
     width, blocks = padded(inputs), -(-outputs // LANES)
     largest = LARGEST[format] if format == "int8" else LARGEST[format] - 8
-    scales = np.maximum(
-        np.abs(weight).max(axis=1, initial=0.0) / np.float32(largest), _SMALLEST_UNIT
-    )
+    scales = np.full(outputs, _SMALLEST_UNIT)
     room = LANES * (width if format == "int8" else width // 2)
     values = empty((blocks, room), np.int8 if format == "int8" else np.uint8)
     numbers = 1 if format == "int8" else 2
@@ -170,7 +169,10 @@ def pack(
     some = max(1, _BLOCK // max(1, LANES * width))
     for first in range(0, blocks if width else 0, some):
         block, part = slice(first, first + some), slice(first * LANES, (first + some) * LANES)
-        units = weight[part] / scales[part, None].astype(np.float64)
+        divided = weight[part] / factors[:inputs].astype(np.float64)
+        highest = np.abs(divided).max(axis=1, initial=0.0).astype(np.float32)
+        scales[part] = np.maximum(highest / np.float32(largest), _SMALLEST_UNIT)
+        units = divided / scales[part, None]
         units = np.pad(units, ((0, -len(units) % LANES), (0, 0)))
         # More of the last weight: zeros would stretch the range of int4's last group.
         mode: Literal["constant", "edge"] = "constant" if format == "int8" else "edge"
@@ -194,12 +196,16 @@ def smoothing(
     x W = (x f) (W / f): where activations are large, f makes them smaller and the weights larger,
     so that neither have one number that makes the steps of 31 others coarse. f = √(|W_i| / |x_i|),
     root mean squares of each input's weights and activations (Xiao et al. 2023, equation 4 at α =
-    1/2, which has the largest instead), but a power of two, which loses nothing, and at most 1.
+    1/2, which has the largest instead), but a power of two, which loses nothing, and at most 1. An
+    input that was quiet when sizes were taken may speak up later: it counts as a quarter of the
+    middle one at least, and is then no coarser for its group than four times as large a one.
     """
-    across = np.sqrt(np.square(weight, dtype=np.float64).sum(axis=0) / max(1, len(weight)))
-    both = np.stack([across, sizes])
+    squares = np.einsum("oi,oi->i", weight, weight, dtype=np.float64)
+    both = np.stack([np.sqrt(squares / max(1, len(weight))), sizes])
     both[~np.isfinite(both)] = 0.0
     least = np.maximum(both.max(axis=1, initial=0.0) * _RANGE, _SMALLEST_UNIT)
+    if inputs := both.shape[1]:
+        least[1] = max(least[1], np.partition(both[1], inputs // 2)[inputs // 2] / _QUIET)
     logs = np.log2(np.maximum(both, least[:, None]))
     halves = np.rint((logs[0] - logs[1]) / 2)
     factors: np.ndarray = np.exp2(halves - halves.max(initial=-np.inf)).astype(np.float32)

@@ -8,9 +8,9 @@ row and group g of 32 inputs (`activations.quantise`; m in int4 alone):
 The inner sums are below 2²⁴, so they are exact, in whole numbers or in float32; it doesn't matter
 in which order, on how many lanes or threads they are taken. The outer one goes from the first group
 to the last, and all else is rounded after each product and each sum. So these numbers are the same
-bits on every machine. Steps for so few inputs keep activations of 8 bits
-near: one large number makes 31 others coarse, and not a whole row (as llama.cpp's Q8_0; Dettmers et
-al. 2022, section 2, on outliers).
+bits on every machine; sums beyond 2¹²⁸ c are infinite. Steps for so few inputs keep activations of
+8 bits near: one large number makes 31 others coarse, and not a whole row (as llama.cpp's Q8_0;
+Dettmers et al. 2022, section 2, on outliers).
 
 `formats` has 16 outputs side by side, four inputs of each after the others. So one multiplication
 adds to 16 sums of a row (8 with AVX2) four activations, the same in all lanes, times a line of

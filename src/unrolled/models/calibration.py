@@ -9,6 +9,7 @@ float32 as by sizes measured on that (benchmarks/LOG.md). Random tokens are not 
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -33,23 +34,27 @@ def input_sizes(model: Decoder) -> dict[str, Float32[np.ndarray, " inputs"]]:
         for name, module in model.stack.blocks.named_modules(prefix="stack.blocks")
         if isinstance(module, nn.Linear)
     ]
-    head = EMBEDDING if model.config.tie_embeddings else HEAD
-    add = _adding(squares, head)
+    add = _adding(squares, EMBEDDING if model.config.tie_embeddings else HEAD)
     hooks.append(model.stack.norm.register_forward_hook(lambda _, __, made: add(_, (made,))))
-    training = model.training
+    training = [module for module in model.modules() if module.training]
     try:
-        _write(model.eval(), count)
+        with torch.autocast(model.head.linear.weight.device.type, enabled=False):
+            _write(model.eval(), count)
     finally:
-        model.train(training)
+        for module in training:
+            module.training = True
         for hook in hooks:
             hook.remove()
     return {name: total.div(ROWS * count).sqrt().float().numpy() for name, total in squares.items()}
 
 
 def _adding(squares: dict[str, Tensor], name: str) -> Callable[[Any, tuple[Tensor, ...]], None]:
+    mine = get_ident()  # another thread may be using the model
+
     def add(_: Any, given: tuple[Tensor, ...]) -> None:
-        here = given[0].flatten(0, -2).double().square().sum(0)
-        squares[name] = squares.get(name, torch.zeros_like(here)) + here
+        if get_ident() == mine:
+            here = given[0].flatten(0, -2).double().square().sum(0)
+            squares[name] = squares.get(name, torch.zeros_like(here)) + here
 
     return add
 

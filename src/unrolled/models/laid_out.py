@@ -50,19 +50,19 @@ def format_for(name: str, weights: str) -> str:
 
 
 def checked(config: ModelConfig, packs: Packs) -> str:
-    """The format of the matrices, all there and of the sizes that the config says."""
-    formats: dict[str, str] = {}
-    for name, shape in matrices(config).items():
+    """The format of the layers' matrices; with the head all there, and of the config's sizes."""
+    *layers, head = matrices(config).items()
+    formats = set()
+    for name, shape in (*layers, head):
         held = packs.get(name)
         if not isinstance(held, Packed):
             raise BadInput(f"{name} should be a packed matrix, not {type(held).__name__}")
-        formats[name] = held.format
+        if name != head[0]:
+            formats.add(held.format)
         _check_parts(name, held, *shape)
-    first = next(iter(formats.values()))
-    if any(held != format_for(name, first) for name, held in formats.items()):
-        found = ", ".join(sorted({*formats.values()}))
-        raise BadInput(f"the matrices should be of one format, not {found}")
-    return first
+    if len(formats) != 1:
+        raise BadInput(f"the matrices should be of one format, not {', '.join(sorted(formats))}")
+    return formats.pop()
 
 
 def _check_parts(name: str, held: Packed, outputs: int, inputs: int) -> None:

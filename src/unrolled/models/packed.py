@@ -7,7 +7,7 @@
     refusal(model)                                          why a model can't go this way, or None
 
 `packs` names every parameter as the `Decoder` does (`stack.blocks.0.attention.qkv.weight`): what
-`matrices` lists as a `Packed`, of one format (`format_for`), the rest as float32 arrays. An
+`matrices` lists as a `Packed`, those of the layers of one format, the rest as float32 arrays. An
 embedding of its own (not tied to the head) may be either. Arrays are used where they are, not
 copied, and must not change. Where numba is missing or a model is refused, the ordinary `Decoder`
 with Ŵ (`kernels.formats.unpack`) in the place of W gives the same answers, but for the rounding of

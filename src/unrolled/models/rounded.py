@@ -7,6 +7,9 @@ two ways differ by a step of it.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -49,17 +52,24 @@ def round_activations(model: Decoder, factors: Factors) -> None:
     """Let all that a decoder's matrices are multiplied by be rounded before."""
     for name, module in model.stack.blocks.named_modules(prefix="stack.blocks"):
         if isinstance(module, nn.Linear):
-            each = factors[f"{name}.weight"]
-            module.register_forward_pre_hook(lambda _, given, each=each: (nearest(given[0], each),))
+            module.register_forward_pre_hook(partial(_nearest_given, factors[f"{name}.weight"]))
     head = factors[EMBEDDING if model.config.tie_embeddings else HEAD]
-    model.stack.norm.register_forward_hook(lambda *given: nearest(given[-1], head))
+    model.stack.norm.register_forward_hook(partial(_nearest_made, head))
+
+
+def _nearest_given(factors: Tensor, _: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor]:
+    return (nearest(given[0], factors),)
+
+
+def _nearest_made(factors: Tensor, *given: Any) -> Tensor:
+    return nearest(given[-1], factors)
 
 
 def nearest(
     x: Float[Tensor, "*rows inputs"], factors: Float[Tensor, " inputs"]
 ) -> Float[Tensor, "*rows inputs"]:
     """The activations that `kernels.activations.quantise` puts in the place of x."""
-    inputs = x.shape[-1]
+    inputs, factors = x.shape[-1], factors.to(x)
     groups = F.pad(x * factors, (0, -inputs % GROUP)).unflatten(-1, (-1, GROUP))
     most = groups.abs().amax(-1, keepdim=True)
     whole = (groups * (LEVELS / most)).round()
