@@ -48,10 +48,12 @@ def step_bytes(config: dict[str, Any], weights: str, rows: int, columns: int) ->
     head = hidden // config["num_attention_heads"]
     kv = head * config["num_key_value_heads"]
     layer = hidden * (2 * hidden + 2 * kv + 3 * config["intermediate_size"])
-    matrices = layers * layer + hidden * config["vocab_size"]
-    bits = BITS[weights] + (16 / GROUP if BITS[weights] < 16 else 0)
+    bits, scales = BITS[weights], 16 / GROUP if BITS[weights] < 16 else 0
+    # Nearly everybody keeps the head in 8 bits where the layers have four.
+    inside, vocabulary = layers * layer, hidden * config["vocab_size"]
+    size = inside * (bits + scales) + vocabulary * (max(bits, 8) + scales)
     return {
-        "weights": matrices * bits / 8 / 1e6,
+        "weights": size / 8 / 1e6,
         "cache": rows * columns * layers * 2 * kv * 4 / 1e6,
     }
 

@@ -43,7 +43,7 @@ def format_for(name: str, weights: str) -> str:
     """The format of a parameter in a model of format `weights`.
 
     In int4 embeddings and heads have 8 bits: what four cost there is most of what they cost at all,
-    as with SmolLM2-135M (benchmarks/LOG.md), and everybody keeps them so (llama.cpp, OpenVINO).
+    as with SmolLM2-135M (benchmarks/LOG.md), and others keep them so (llama.cpp, OpenVINO).
     """
     of_tokens = name.endswith(("embedding.weight", "head.linear.weight"))
     return "int8" if weights == "int4" and of_tokens else weights
