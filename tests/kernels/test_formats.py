@@ -99,9 +99,8 @@ def test_with_sizes_of_inputs_int8_is_within_half_a_step_times_the_factor(weight
 
 def test_factors_are_the_nearest_powers_of_two_to_what_makes_both_sides_alike():
     weight = np.array([[1, 4, 16, 0, 3], [1, -4, 16, 0, 3]], np.float32)
-    sizes = np.array(
-        [16, 4, 1, 1, 3.9], np.float32
-    )  # √(|w| / x) = 1/4, 1, 4, (2⁻¹² for 0) 2⁻⁶, 0.9
+    # √(|w| / x) = 1/4, 1, 4, 2⁻⁶ (by 2⁻¹² for 0), 0.9
+    sizes = np.array([16, 4, 1, 1, 3.9], np.float32)
     assert smoothing(weight, sizes).tolist() == [1 / 16, 1 / 4, 1, 2.0**-8, 1 / 4]
     assert smoothing(weight, np.float32([16, 4, 1, 0, 3.9]))[:3].tolist() == [1 / 16, 1 / 4, 1]
     assert smoothing(np.ones((2, 3), np.float32), np.zeros(3, np.float32)).tolist() == [1, 1, 1]

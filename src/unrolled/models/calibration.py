@@ -18,7 +18,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from unrolled.models.decoder import Decoder
-from unrolled.models.laid_out import EMBEDDING, HEAD
+from unrolled.models.laid_out import head_of
 
 ROWS, LENGTH = 16, 32
 """Texts that are written, and tokens of each."""
@@ -34,7 +34,7 @@ def input_sizes(model: Decoder) -> dict[str, Float32[np.ndarray, " inputs"]]:
         for name, module in model.stack.blocks.named_modules(prefix="stack.blocks")
         if isinstance(module, nn.Linear)
     ]
-    add = _adding(squares, EMBEDDING if model.config.tie_embeddings else HEAD)
+    add = _adding(squares, head_of(model.config))
     hooks.append(model.stack.norm.register_forward_hook(lambda _, __, made: add(_, (made,))))
     training = [module for module in model.modules() if module.training]
     try:

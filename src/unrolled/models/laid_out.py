@@ -30,8 +30,13 @@ def matrices(config: ModelConfig) -> dict[str, tuple[int, int]]:
         for layer in range(config.num_layers)
         for name, shape in zip(LAYER, shapes, strict=True)
     }
-    found[EMBEDDING if config.tie_embeddings else HEAD] = (config.vocab_size, hidden)
+    found[head_of(config)] = (config.vocab_size, hidden)
     return found
+
+
+def head_of(config: ModelConfig) -> str:
+    """Name of the matrix that makes the logits."""
+    return EMBEDDING if config.tie_embeddings else HEAD
 
 
 def multiplied(config: ModelConfig) -> int:

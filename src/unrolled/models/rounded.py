@@ -19,7 +19,7 @@ from unrolled.kernels.formats import GROUP, LEVELS, SMALLEST, WHOLE, pack, unpac
 from unrolled.models.build import Model
 from unrolled.models.calibration import input_sizes
 from unrolled.models.decoder import Decoder
-from unrolled.models.laid_out import EMBEDDING, HEAD, format_for
+from unrolled.models.laid_out import format_for, head_of
 from unrolled.models.store import parameters
 
 
@@ -53,7 +53,7 @@ def round_activations(model: Decoder, factors: Factors) -> None:
     for name, module in model.stack.blocks.named_modules(prefix="stack.blocks"):
         if isinstance(module, nn.Linear):
             module.register_forward_pre_hook(partial(_nearest_given, factors[f"{name}.weight"]))
-    head = factors[EMBEDDING if model.config.tie_embeddings else HEAD]
+    head = factors[head_of(model.config)]
     model.stack.norm.register_forward_hook(partial(_nearest_made, head))
 
 
